@@ -1,0 +1,336 @@
+"""The explicit-id write API: a `Producer` records events of any run or experiment of one store."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flightlog.producer import doorbell, snapshots
+from flightlog.producer.caretaker import Caretaker
+from flightlog.producer.journal import Journal, SpoolPolicy
+from flightlog.producer.operations import RunOperations
+from flightlog.producer.recorder import Recorder
+from flightlog.schema import events as e
+from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
+from flightlog.schema.ids import experiment_subject
+from flightlog.schema.limits import check_experiment_name, check_key, check_run_id
+from flightlog.schema.settings import Location, Settings
+
+log = logging.getLogger("flightlog")
+
+MAX_OPEN = 64
+"""So many journals stay open at once; the one that was idle longest is closed first, and opens again by itself."""
+FIRST_RETRY = 1.0
+LAST_RETRY = 60.0
+POLL = 0.002
+MAX_POLL = 0.05
+
+REJECTION_CODES = {"param-conflict": "INVALID_PARAMETER_VALUE", "name-taken": "RESOURCE_ALREADY_EXISTS", "unknown-experiment": "RESOURCE_DOES_NOT_EXIST"}
+
+
+class Producer:
+    """Records events for one store through its spool. Nothing here talks to the database."""
+
+    def __init__(self, location: Location, settings: Settings, caretaker: Caretaker) -> None:
+        self.location = location
+        self.settings = settings
+        self._caretaker = caretaker
+        self._policy = SpoolPolicy(location.spool, settings.spool_limit, settings.spool_full)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._recorders: OrderedDict[str, Recorder] = getattr(self, "_recorders", OrderedDict())
+        self._closing: list[Journal] = []
+        self._alive: weakref.WeakSet[Journal] = weakref.WeakSet(recorder.journal for recorder in self._recorders.values())
+        self._next_try = 0.0
+        self._retry = FIRST_RETRY
+        self._worker_warned = False
+
+    def recorder(self, subject: str) -> Recorder:
+        """Return the recorder of a run or experiment, opening one if need be."""
+        with self._lock:
+            recorder = self._recorders.get(subject)
+            if recorder is None:
+                recorder = self._recorders[subject] = Recorder(Journal(subject, self._policy, self._caretaker.wake))
+                self._alive.add(recorder.journal)
+                if len(self._recorders) > MAX_OPEN:
+                    self._close_oldest()
+            self._recorders.move_to_end(subject)
+        self._caretaker.tend(self)
+        return recorder
+
+    def _close_oldest(self) -> None:
+        _, oldest = self._recorders.popitem(last=False)
+        oldest.journal.close()
+        self._closing.append(oldest.journal)
+
+    def close_subject(self, subject: str) -> None:
+        """Say that this process is done with a run or experiment for now."""
+        with self._lock:
+            recorder = self._recorders.pop(subject, None)
+            if recorder is not None:
+                recorder.journal.close()
+                self._closing.append(recorder.journal)
+
+    def log_metric(self, run_id: str, key: str, value: Any, timestamp: Any = None, step: Any = None) -> RunOperations:  # noqa: ANN401 - checked by the recorder
+        """Record one metric of a run."""
+        recorder = self.recorder(check_run_id(run_id))
+        return self._operation(recorder, recorder.metric(key, value, step, timestamp))
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, Any], step: Any = None, timestamp: Any = None) -> RunOperations:  # noqa: ANN401 - as above
+        """Record several metrics of a run at one step and time."""
+        recorder = self.recorder(check_run_id(run_id))
+        return self._operation(recorder, recorder.metrics(metrics, step, timestamp))
+
+    def log_param(self, run_id: str, key: str, value: Any) -> RunOperations:  # noqa: ANN401 - becomes text
+        """Record a param of a run as text."""
+        check_key("param", key)
+        return self._record(check_run_id(run_id), e.ParamLogged, key=key, value=_text("param", key, value))
+
+    def set_tag(self, run_id: str, key: str, value: Any) -> RunOperations:  # noqa: ANN401 - becomes text
+        """Record a tag of a run as text."""
+        check_key("tag", key)
+        return self._record(check_run_id(run_id), e.TagSet, key=key, value=_text("tag", key, value))
+
+    def delete_tag(self, run_id: str, key: str) -> RunOperations:
+        """Record that a tag of a run is gone."""
+        check_key("tag", key)
+        return self._record(check_run_id(run_id), e.TagDeleted, key=key)
+
+    def start(self, run_id: str, event: e.RunStarted) -> RunOperations:
+        """Record that a run began."""
+        recorder = self.recorder(check_run_id(run_id))
+        return self._operation(recorder, recorder.event(event))
+
+    def resume(self, run_id: str) -> RunOperations:
+        """Record that a new attempt writes to a run."""
+        return self._record(check_run_id(run_id), e.RunResumed)
+
+    def end(self, run_id: str, status: str, end_time: int | None = None, reason: str | None = None) -> RunOperations:
+        """Record that a run ended, and close its journal. `end_time` is ms since the epoch, now by default."""
+        recorder = self.recorder(check_run_id(run_id))
+        stamp = recorder.stamp()
+        event = _build(e.RunEnded, time=stamp, status=status, end_time=stamp if end_time is None else end_time, reason=reason)
+        operation = self._operation(recorder, recorder.last_event(event))
+        self.close_subject(run_id)
+        return operation
+
+    def set_status(self, run_id: str, status: str) -> RunOperations:
+        """Record a run's status without ending it."""
+        return self._record(check_run_id(run_id), e.RunStatusChanged, status=status)
+
+    def delete_run(self, run_id: str) -> RunOperations:
+        """Record that a run was deleted."""
+        return self._record(check_run_id(run_id), e.RunDeleted)
+
+    def restore_run(self, run_id: str) -> RunOperations:
+        """Record that a deleted run is active again."""
+        return self._record(check_run_id(run_id), e.RunRestored)
+
+    def create_experiment(self, experiment_id: str, name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None) -> RunOperations:
+        """Record that an experiment exists."""
+        fields = {
+            "experiment_id": experiment_id,
+            "name": check_experiment_name(name),
+            "artifact_location": artifact_location or self.location.artifact_location(experiment_id),
+            "tags": {check_key("tag", key): str(value) for key, value in (tags or {}).items()},
+        }
+        return self._record_experiment(experiment_id, e.ExperimentCreated, **fields)
+
+    def rename_experiment(self, experiment_id: str, name: str) -> RunOperations:
+        """Record another name for an experiment."""
+        return self._record_experiment(experiment_id, e.ExperimentRenamed, name=check_experiment_name(name))
+
+    def delete_experiment(self, experiment_id: str) -> RunOperations:
+        """Record that an experiment and its runs were deleted."""
+        return self._record_experiment(experiment_id, e.ExperimentDeleted)
+
+    def restore_experiment(self, experiment_id: str) -> RunOperations:
+        """Record that an experiment and its runs are active again."""
+        return self._record_experiment(experiment_id, e.ExperimentRestored)
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: Any) -> RunOperations:  # noqa: ANN401 - becomes text
+        """Record a tag of an experiment as text."""
+        check_key("tag", key)
+        return self._record_experiment(experiment_id, e.ExperimentTagSet, key=key, value=_text("tag", key, value))
+
+    def log_artifact(self, run_id: str, local_path: str | Path, artifact_path: str | None = None) -> RunOperations:
+        """Snapshot a file, or a folder with its name, among the run's artifacts."""
+        files = list(snapshots.local_files(Path(local_path), snapshots.check_artifact_path(artifact_path)))
+        return self._log_files(run_id, files)
+
+    def log_artifacts(self, run_id: str, local_dir: str | Path, artifact_path: str | None = None) -> RunOperations:
+        """Snapshot a folder's contents among the run's artifacts."""
+        if not Path(local_dir).is_dir():
+            raise InvalidParameter(f"cannot log {str(local_dir)!r}: it is not a folder")
+        return self._log_files(run_id, list(snapshots.folder_files(Path(local_dir), snapshots.check_artifact_path(artifact_path))))
+
+    def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
+        """Record content as an artifact."""
+        path = snapshots.check_artifact_path(artifact_file)
+        if not path:
+            raise InvalidParameter("an artifact needs a file name")
+        name, size = snapshots.snapshot_bytes(content, self.location.spool)
+        return self._record(check_run_id(run_id), e.ArtifactLogged, path=path, size=size, snapshot=name)
+
+    def _log_files(self, run_id: str, files: list[tuple[Path, str]]) -> RunOperations:
+        check_run_id(run_id)
+        recorder = self.recorder(run_id)
+        sequence = recorder.journal.sequence - 1
+        for source, path in files:
+            name, size = snapshots.snapshot_file(source, self.location.spool)
+            sequence = recorder.event(e.ArtifactLogged(time=recorder.stamp(), path=path, size=size, snapshot=name))
+        return self._operation(recorder, sequence)
+
+    def _record(self, subject: str, event: type[e.Event], /, **fields: Any) -> RunOperations:  # noqa: ANN401 - fields of the event
+        recorder = self.recorder(subject)
+        return self._operation(recorder, recorder.event(_build(event, time=recorder.stamp(), **fields)))
+
+    def _record_experiment(self, experiment_id: str, event: type[e.Event], /, **fields: Any) -> RunOperations:  # noqa: ANN401 - fields of the event
+        subject = experiment_subject(experiment_id)
+        operation = self._record(subject, event, **fields)
+        self.close_subject(subject)
+        return operation
+
+    def _operation(self, recorder: Recorder, sequence: int) -> RunOperations:
+        return RunOperations([(self, recorder.journal, sequence)])
+
+    def wait(self, journal: Journal, sequence: int, timeout: float | None = None) -> None:
+        """Wait until the store has committed an event. Raises what the store said of it, or `NotCommitted`."""
+        timeout = self.settings.sync_timeout if timeout is None else timeout
+        if not self._wait_until(lambda: journal.committed > sequence, timeout):
+            raise NotCommitted(
+                f"event {sequence} of {journal.subject} was not committed within {timeout:g} s; it is safe in {self.location.spool} "
+                f"and arrives when a worker runs there: flightlog worker --spool {self.location.spool}"
+            )
+        rejection = journal.newest_rejection() if journal.rejected else None
+        if rejection is not None and rejection[0] == sequence:
+            raise FlightlogException(rejection[2], REJECTION_CODES.get(rejection[1], "INVALID_PARAMETER_VALUE"))
+
+    def settle(self, timeout: float) -> bool:
+        """Wait until the store has committed everything recorded so far, at most `timeout` seconds; say whether it has."""
+        wanted = [(journal, journal.sequence) for journal in self._journals()]
+        return self._wait_until(lambda: all(journal.committed >= sequence for journal, sequence in wanted), timeout)
+
+    def _wait_until(self, done: Any, timeout: float) -> bool:  # noqa: ANN401 - a condition
+        """Poll the words that the worker writes into the journals' headers: shared memory has no event to wait for."""
+        if done():
+            return True
+        deadline = time.monotonic() + timeout
+        pause = POLL
+        gate = threading.Event()
+        self._call_worker()
+        while not done():
+            if time.monotonic() >= deadline:
+                return False
+            gate.wait(pause)
+            pause = min(pause * 1.5, MAX_POLL)
+            if pause >= MAX_POLL:
+                self._call_worker()
+        return True
+
+    @property
+    def can_arrive(self) -> bool:
+        """Whether waiting for the commit makes sense: a worker answers, or may be started."""
+        return doorbell.ring(self.location.spool) or (self.settings.start_worker and not self._worker_warned)
+
+    def pending(self) -> int:
+        """Return how many recorded events the store has not committed yet."""
+        return sum(max(journal.sequence - journal.committed, 0) for journal in self._journals())
+
+    def dropped(self) -> int:
+        """Return how many events could not be recorded because the spool or the disk was full."""
+        return sum(journal.dropped for journal in self._journals())
+
+    def rejections(self) -> list[str]:
+        """Return, for each subject of which events became dead letters, a sentence with the newest reason."""
+        said = []
+        for journal in self._journals():
+            newest = journal.newest_rejection() if journal.rejected else None
+            if newest is not None:
+                said.append(f"{journal.rejected} events of {journal.subject} became dead letters, the newest because: {newest[2]}")
+        return said
+
+    def _journals(self) -> list[Journal]:
+        with self._lock:
+            return list(self._alive)
+
+    def prepare(self) -> None:
+        """Have room ready in all journals."""
+        for journal in self._journals():
+            journal.prepare()
+
+    def tend(self) -> None:
+        """Do what is slow for all journals, and see that a worker is there for what is not committed."""
+        for journal in self._journals():
+            journal.tend()
+        self._release_committed()
+        if self.pending():
+            self._call_worker()
+
+    def _release_committed(self) -> None:
+        with self._lock:
+            done = [journal for journal in self._closing if journal.is_committed]
+            self._closing = [journal for journal in self._closing if journal not in done]
+        for journal in done:
+            journal.release()
+
+    def _call_worker(self) -> None:
+        """Ring; where nobody answers, start a worker, with growing pauses between attempts."""
+        if doorbell.ring(self.location.spool) or not self.settings.start_worker or time.monotonic() < self._next_try:
+            return
+        self._next_try = time.monotonic() + self._retry
+        self._retry = min(2 * self._retry, LAST_RETRY)
+        try:
+            doorbell.spawn(self.location, self.settings.worker_idle)
+        except Exception as error:  # noqa: BLE001 - whatever the system says, training goes on
+            self._warn_worker(error)
+        else:
+            self._retry = FIRST_RETRY
+
+    def _warn_worker(self, error: Exception) -> None:
+        if not self._worker_warned:
+            self._worker_warned = True
+            log.warning(
+                "flightlog: no worker could be started (%s). Events are kept in %s; file them later with: flightlog worker --spool %s --tracking-uri %s",
+                error, self.location.spool, self.location.spool, self.location.tracking_uri,
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Say that this process writes no more; how far the store is can still be seen."""
+        for subject in list(self._recorders):
+            self.close_subject(subject)
+
+    def release(self) -> None:
+        """Let go of the files of closed journals."""
+        closing, self._closing = self._closing, []
+        for journal in closing:
+            journal.release()
+
+    def abandon(self) -> None:
+        """Start anew after a fork: every journal becomes one of a new writer, the handles to it stay good."""
+        self._closing = []
+        for recorder in self._recorders.values():
+            recorder.journal.abandon()
+        self._begin()
+
+
+def _build(event: type[e.Event], /, **fields: Any) -> e.Event:  # noqa: ANN401 - fields of the event
+    try:
+        return event(**fields)
+    except ValueError as error:
+        raise InvalidParameter(f"{event.__name__}: {error}") from error
+
+
+def _text(kind: str, key: str, value: Any) -> str:  # noqa: ANN401 - becomes text
+    try:
+        return str(value)
+    except Exception as error:
+        raise InvalidParameter(f"the value of {kind} {key!r} cannot be written as text: {error}") from error

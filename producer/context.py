@@ -1,0 +1,121 @@
+"""The state of this process: its producers by tracking URI, the active experiment, and the stack of active runs of each context."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from flightlog.producer.caretaker import Caretaker
+from flightlog.producer.client import Producer
+from flightlog.schema.entities import Experiment, Run
+from flightlog.schema.settings import Location, Settings, locate
+
+if TYPE_CHECKING:
+    from flightlog.producer.run import ActiveRun
+
+
+class Lookup(Protocol):
+    """What the write side asks of the read side, at the few calls that cannot do without: a resumed run, an experiment by id.
+
+    The face provides it; the write side itself never opens a store. Raises `NotFound`, or `StoreUnavailable`.
+    """
+
+    def run(self, run_id: str) -> Run:
+        """Return a run as the store knows it now."""
+
+    def experiment(self, experiment_id: str) -> Experiment:
+        """Return an experiment as the store knows it now."""
+
+
+class Context:
+    """One per process. Fields may be read anywhere; change them through the methods."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._producers: dict[Location, Producer] = {}
+        self._current: Producer | None = None
+        self._settings: Settings | None = None
+        self._tracking_uri: str | None = None
+        self.caretaker = Caretaker()
+        self.experiment_id: str | None = None
+        self.experiment_name: str | None = None
+        self.synchronous: bool | None = None
+        self.lookup: Lookup | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The environment, read when it is first needed."""
+        if self._settings is None:
+            self._settings = Settings.from_environ(os.environ)
+        return self._settings
+
+    @property
+    def is_tracking_uri_set(self) -> bool:
+        """Whether a call or the environment gave a tracking URI."""
+        return bool(self._tracking_uri or self.settings.tracking_uri)
+
+    def set_tracking_uri(self, uri: str | Path | None) -> None:
+        """Use another store from now on; None means what the environment says. Active runs stay with theirs."""
+        located = locate(uri, self.settings)
+        with self._lock:
+            self._tracking_uri = str(uri) if uri else None
+            self._current = self._producer_at(located)
+
+    @property
+    def location(self) -> Location:
+        """Where state, journals and artifacts live now."""
+        return self.producer.location
+
+    @property
+    def producer(self) -> Producer:
+        """The producer of the current tracking URI."""
+        current = self._current
+        if current is None:
+            with self._lock:
+                current = self._current = self._producer_at(locate(self._tracking_uri, self.settings))
+        return current
+
+    def producer_for(self, uri: str | None) -> Producer:
+        """Return the producer of a tracking URI, the current one for None."""
+        if uri is None:
+            return self.producer
+        with self._lock:
+            return self._producer_at(locate(uri, self.settings))
+
+    def _producer_at(self, location: Location) -> Producer:
+        producer = self._producers.get(location)
+        if producer is None:
+            producer = self._producers[location] = Producer(location, self.settings, self.caretaker)
+        return producer
+
+    def producers(self) -> list[Producer]:
+        """Return all producers that this process has used."""
+        with self._lock:
+            return list(self._producers.values())
+
+    def abandon(self) -> None:
+        """Start anew after a fork."""
+        self._lock = threading.RLock()
+        self.caretaker.abandon()
+        for producer in self._producers.values():
+            producer.abandon()
+
+    def reset(self) -> None:
+        """Forget everything, for tests: the next call reads the environment again."""
+        self.caretaker.stop()
+        for producer in self._producers.values():
+            producer.close()
+            producer.release()
+        lookup = self.lookup
+        self.__init__()  # type: ignore[misc]  # the same object, because everyone holds it
+        self.lookup = lookup
+        active_runs.set(())
+
+
+context = Context()
+active_runs: ContextVar[tuple[ActiveRun, ...]] = ContextVar("flightlog_active_runs", default=())
+"""The stack of this context: a thread starts with an empty one, an asyncio task with that of its creator."""
+last_run_id: ContextVar[str | None] = ContextVar("flightlog_last_run_id", default=None)

@@ -1,0 +1,377 @@
+"""The journal: the append-only file of one process writing to one subject. The truth until the store has committed.
+
+`append` is the path of every log call, so it makes no system call and lets go of no lock that a thread doing I/O might hold: it copies
+the record into the map of a preallocated segment, and the kernel keeps those pages when the process is killed. Everything slow (the
+next segment, writing to disk) is done by the caretaker's threads in `prepare` and `tend`. See `schema.frames` for the format.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flightlog.producer.segments import Segment
+from flightlog.schema import codec, frames
+from flightlog.schema.errors import JournalFull
+from flightlog.schema.events import EventsDropped
+from flightlog.schema.ids import new_writer_id, now_ms
+from flightlog.schema.settings import FullPolicy
+
+log = logging.getLogger("flightlog")
+
+FIRST_SIZE = 64 << 10
+GROWTH = 16
+FULL_SIZE = 4 << 20
+"""Segments grow from 64 KiB over 1 MiB to 4 MiB: a short run takes little room, a long one few files."""
+RESERVE = 1024
+"""The last bytes of a segment are kept for the events that must still fit when the disk is full: what was dropped, and the end."""
+WARN_EVERY = 60.0
+
+
+@dataclass(frozen=True)
+class SpoolPolicy:
+    """What a journal may take: `limit` bytes for the whole spool, and what happens when it, or the disk, is full."""
+
+    folder: Path
+    limit: int
+    when_full: FullPolicy
+
+
+class Journal:
+    """Appends payloads for one subject. All methods may be called from any thread; `append` also from a signal handler."""
+
+    def __init__(self, subject: str, policy: SpoolPolicy, wake: Callable[[], None]) -> None:
+        """Create nothing yet: the first append does. `wake` asks the caretaker to call `prepare` soon."""
+        self.subject = subject
+        self._policy = policy
+        self._wake = wake
+        self._lock = threading.RLock()
+        self._begin_writer()
+
+    def _begin_writer(self) -> None:
+        self.writer = new_writer_id()
+        self.sequence = 0
+        self.dropped = 0
+        self.markers: dict[str, bytes] = {}
+        """Metric name -> `codec.single_marker` of its id, for names that the current segment defines."""
+        self._numbers = itertools.count()
+        self._grown = 0
+        self._seen_committed = self._seen_rejected = 0
+        self._rejection: tuple[int, str, str] | None = None
+        self._segment: Segment | None = None
+        self._next: Segment | None = None
+        self._retired: list[Segment] = []
+        self._position = self._soft_limit = self._limit = 0
+        self._busy = False
+        self._deferred: deque[bytes] = deque()
+        self._full: str | None = None
+        self._unreported = 0
+        self._drop_reason = ""
+        self._warned = -WARN_EVERY
+        self._closed = False
+        self._tending = threading.Lock()
+        self._room = threading.Event()
+
+    def append(self, payload: bytes) -> int:
+        """Append one event and return its sequence, or -1 if it was dropped. When it returns, a kill of the process cannot lose it.
+
+        Raises `JournalFull` where the policy says so.
+        """
+        record = frames.RECORD_HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+        size = len(record)
+        with self._lock:
+            if self._busy:
+                return self._defer(payload)
+            self._busy = True
+            sequence = self.sequence
+            try:
+                start = self._position
+                if start + size <= self._soft_limit or self._make_room(size):
+                    start, sequence = self._position, self.sequence
+                    self._segment.buffer[start : start + size] = record  # type: ignore[union-attr]  # there is room, so there is a segment
+                    self._position = start + size
+                    self.sequence = sequence + 1
+                else:
+                    sequence = -1
+            except BaseException:
+                self._repair(record, sequence)
+                raise
+            finally:
+                self._busy = False
+            if self._deferred:
+                self.append(self._deferred.popleft())
+        return sequence if sequence >= 0 else self._without_room(payload)
+
+    def _repair(self, record: bytes, sequence: int) -> None:
+        """Count a record that was written when a signal's exception, such as KeyboardInterrupt, came before it was counted."""
+        start, size = self._position, len(record)
+        if self._segment is None or self.sequence != sequence:
+            return
+        if start >= size and self._segment.buffer[start - size : start] == record:
+            self.sequence = sequence + 1
+        elif self._segment.buffer[start : start + size] == record:
+            self._position, self.sequence = start + size, sequence + 1
+
+    def _defer(self, payload: bytes) -> int:
+        """Keep an event that a signal handler logs while its thread is inside `append`: it follows at once, before that call returns."""
+        self._deferred.append(payload)
+        return self.sequence + len(self._deferred)
+
+    def define(self, name: str) -> bytes:
+        """Give a metric name its id in this journal and return the id's marker."""
+        with self._lock:
+            marker = self.markers.get(name)
+            if marker is None:
+                metric_id = len(self.markers) + 1
+                marker = codec.single_marker(metric_id)
+                if self._put_names({metric_id: name}):
+                    self.markers[name] = marker
+            return marker
+
+    def _put_names(self, names: dict[int, str]) -> bool:
+        """Write a record that takes no sequence. False when there is no room."""
+        record = frames.frame(codec.encode_names(names))
+        if self._position + len(record) > self._soft_limit and not self._make_room(len(record)):
+            return False
+        self._put(record)
+        return True
+
+    def _put(self, record: bytes) -> None:
+        assert self._segment is not None  # noqa: S101 - the callers have made room
+        self._segment.buffer[self._position : self._position + len(record)] = record
+        self._position += len(record)
+
+    def _make_room(self, size: int) -> bool:
+        """Say whether a record of this size fits now, moving to the next segment if it must."""
+        if self._closed:
+            self._reopen()
+        if self._position + size <= self._limit:
+            self._soft_limit = self._limit
+            self._wake()
+            return True
+        return self._rotate(size)
+
+    def _reopen(self) -> None:
+        self._closed = False
+        if self._segment is not None:
+            self._look()
+            self._retired.append(self._segment)
+            self._segment = None
+        self._position = self._soft_limit = self._limit = 0
+
+    def _rotate(self, size: int) -> bool:
+        names = frames.frame(codec.encode_names(self._names())) if self.markers else b""
+        needed = frames.HEADER_SIZE + len(names) + size + 2 * RESERVE
+        segment = self._take_next(needed)
+        if segment is None:
+            return False
+        if self._segment is not None:
+            self._look()
+            self._segment.finish(frames.SEALED, self.sequence)
+            self._retired.append(self._segment)
+        segment.begin(frames.SegmentHeader(self.writer, self.subject, segment.number, self.sequence, segment.capacity, now_ms(), _meta()))
+        self._grown += 1
+        self._segment = segment
+        self._position = frames.HEADER_SIZE
+        self._limit = segment.capacity - RESERVE
+        self._soft_limit = max(segment.capacity // 4, self._position + len(names) + size)
+        if names:
+            self._put(names)
+        if self._unreported:
+            self._report_dropped()
+        return True
+
+    def _names(self) -> dict[int, str]:
+        return dict(enumerate(self.markers, 1))
+
+    def _take_next(self, needed: int) -> Segment | None:
+        """Return the prepared segment if it is large enough, else a new one, else None when the spool is full."""
+        prepared, self._next = self._next, None
+        if prepared is not None and prepared.capacity >= needed:
+            return prepared
+        if prepared is not None:
+            prepared.discard()
+        elif self._full:
+            return None
+        return self._create(max(needed, self._next_size()))
+
+    def _next_size(self) -> int:
+        return min(FIRST_SIZE * GROWTH**self._grown, FULL_SIZE)
+
+    def _create(self, capacity: int) -> Segment | None:
+        """Create the next segment's file, or remember why not."""
+        try:
+            self._policy.folder.mkdir(parents=True, exist_ok=True)
+            used = sum(entry.stat().st_size for entry in os.scandir(self._policy.folder) if entry.name.endswith(frames.SUFFIX))
+            if used + capacity > self._policy.limit:
+                self._full = f"the spool {self._policy.folder} holds {used} bytes and its limit is {self._policy.limit}; raise FLIGHTLOG_SPOOL_LIMIT or start a worker"
+                return None
+            number = next(self._numbers)
+            segment = Segment(self._policy.folder / frames.segment_name(self.writer, number), number, capacity)
+        except OSError as error:
+            self._full = f"the journal in {self._policy.folder} cannot grow: {error}; free some space, make the folder writable, or set FLIGHTLOG_SPOOL to another one"
+            return None
+        self._full = None
+        return segment
+
+    def _without_room(self, payload: bytes) -> int:
+        """Treat an event for which there is no room as the policy says."""
+        reason = self._full or "no room"
+        if self._policy.when_full == "raise":
+            raise JournalFull(f"the event was not recorded: {reason}")
+        if self._policy.when_full == "block":
+            self._warn("flightlog: logging waits for room: %s", reason)
+            self._wait_for_room()
+            return self.append(payload)
+        with self._lock:
+            self.dropped += 1
+            self._unreported += 1
+            self._drop_reason = reason[:200]
+            if self._segment is not None:
+                self._segment.set_word(frames.DROPPED_OFFSET, self.dropped)
+        self._warn("flightlog: %d events were dropped, and training goes on: %s", self.dropped, reason)
+        return -1
+
+    def _warn(self, message: str, *values: object) -> None:
+        now = time.monotonic()
+        if now - self._warned >= WARN_EVERY:
+            self._warned = now
+            log.warning(message, *values)
+
+    def _wait_for_room(self) -> None:
+        self._room.clear()
+        self._wake()
+        self._room.wait(1.0)
+
+    def _report_dropped(self) -> None:
+        """Record how many events are missing here, as an event; room for it is always reserved."""
+        count, self._unreported = self._unreported, 0
+        event = EventsDropped(time=now_ms(), count=count, reason=self._drop_reason)
+        record = frames.frame(codec.encode(event))
+        self._put(record)
+        self.sequence += 1
+
+    def append_last(self, payload: bytes) -> int:
+        """Append an event that ends the run, into the reserve if there is no other room."""
+        with self._lock:
+            self._open_reserve()
+            return self.append(payload)
+
+    def _open_reserve(self) -> None:
+        if self._segment is not None and not self._closed:
+            self._limit = self._soft_limit = self._segment.capacity
+            if self._unreported:
+                self._report_dropped()
+
+    def tend(self) -> None:
+        """Write to disk what is not there yet; look for room when there was none. May take as long as the disk does."""
+        if self._full:
+            self.prepare()
+        with self._tending:
+            for segment in self._retired[:]:
+                self._settle(segment)
+            segment, position = self._segment, self._position
+            if segment is not None and not self._closed:
+                segment.sync(position)
+
+    def prepare(self) -> None:
+        """Have the next segment ready when this one fills, so that no log call has to make it."""
+        filling = self._soft_limit == self._limit and self._segment is not None
+        if self._closed or self._next is not None or not (filling or self._full):
+            return
+        prepared = self._create(self._next_size())
+        if prepared is None:
+            return
+        prepared.populate()
+        with self._lock:
+            late = self._segment is not None and self._segment.number > prepared.number
+            if self._closed or late:
+                prepared.discard()
+            else:
+                self._next = prepared
+        self._room.set()
+
+    def _settle(self, segment: Segment) -> None:
+        segment.sync(segment.capacity)
+        self._retired.remove(segment)
+        segment.close()
+
+    @property
+    def committed(self) -> int:
+        """The sequence before which the store has everything of this writer, as far as this process can see."""
+        self._look()
+        return self._seen_committed
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the store has everything that was appended."""
+        return self.committed >= self.sequence
+
+    @property
+    def rejected(self) -> int:
+        """How many of this writer's events the store could not project, as far as this process can see."""
+        self._look()
+        return self._seen_rejected
+
+    def _look(self) -> None:
+        """Read what the worker says in the newest segment's header."""
+        with self._lock:
+            segment = self._segment
+            if segment is None:
+                return
+            self._seen_committed = max(self._seen_committed, segment.word(frames.COMMITTED_OFFSET))
+            rejected = segment.word(frames.REJECTED_OFFSET)
+            if rejected > self._seen_rejected:
+                self._seen_rejected = rejected
+                self._rejection = frames.decode_rejection(segment.buffer[0 : frames.HEADER_SIZE])
+
+    def newest_rejection(self) -> tuple[int, str, str] | None:
+        """Return (sequence, reason, message) of the newest event that the store could not project."""
+        self._look()
+        return self._rejection
+
+    def close(self) -> None:
+        """Say that the writer has ended. A later append begins the next segment of the same writer."""
+        with self._tending, self._lock:
+            if self._segment is None or self._closed:
+                return
+            if self._unreported:
+                self._open_reserve()
+            self._look()
+            self._segment.finish(frames.CLOSED, self.sequence)
+            self._closed = True
+            if self._next is not None:
+                self._next.discard()
+                self._next = None
+
+    def release(self) -> None:
+        """Let go of a closed journal's file. A later append begins the next segment of the same writer."""
+        with self._tending, self._lock:
+            if not self._closed:
+                return
+            self._look()
+            for segment in [*self._retired, *([self._segment] if self._segment else [])]:
+                segment.close()
+            self._retired = []
+            self._segment = None
+
+    def abandon(self) -> None:
+        """Forget the parent's files after a fork: this process starts as another writer, with nothing written and new locks."""
+        segments = [self._segment, self._next, *self._retired]
+        self._lock = threading.RLock()
+        self._begin_writer()
+        for segment in segments:
+            if segment is not None:
+                segment.close()
+
+
+def _meta() -> dict[str, object]:
+    return {"host": os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", ""), "pid": os.getpid()}

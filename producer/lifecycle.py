@@ -1,0 +1,174 @@
+"""The life of the process: what happens to its runs when it ends, however it ends, and when it forks. The only place that hooks into it.
+
+    how it ends                        status     noticed by
+    end of the script, sys.exit(0)     FINISHED   atexit
+    sys.exit(other)                    FAILED     sys.exit, wrapped
+    uncaught exception                 FAILED     sys.excepthook, wrapped
+    KeyboardInterrupt (SIGINT)         KILLED     sys.excepthook, wrapped
+    SIGTERM                            KILLED     a signal handler, before the user's own or the default
+    SIGKILL, power                     -          nobody here; the journal has every event
+
+A `with` block ends its own run. The hooks are set when the first run starts and call what was there before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from flightlog.producer.context import context
+from flightlog.schema.errors import NotCommitted
+
+if TYPE_CHECKING:
+    from flightlog.producer.run import ActiveRun
+
+log = logging.getLogger("flightlog")
+
+
+class Hooks:
+    """What this process has been told about its end so far."""
+
+    def __init__(self) -> None:
+        self.installed = False
+        self.status = "FINISHED"
+        self.reason: str | None = None
+        self.kept: dict[str, ActiveRun] = {}
+        self.warned: set[str] = set()
+
+
+hooks = Hooks()
+
+
+def own(run: ActiveRun) -> None:
+    """Take over a run: it is ended with this process unless it ends before."""
+    hooks.kept[run.info.run_id] = run
+    if not hooks.installed:
+        _install()
+
+
+def end(run: ActiveRun, status: str, reason: str | None = None) -> None:
+    """End a run that this process owns; a run that it only attached to is left to its owner."""
+    hooks.kept.pop(run.info.run_id, None)
+    if run.ended:
+        return
+    run.ended = True
+    if run.owner == os.getpid():
+        operation = run.producer.end(run.info.run_id, status, reason=reason)
+        if is_waiting_at_end():
+            operation.wait()
+    else:
+        run.producer.close_subject(run.info.run_id)
+
+
+def is_waiting_at_end() -> bool:
+    """Say whether ending a run waits for the commit: only when all calls do."""
+    return bool(context.synchronous if context.synchronous is not None else not context.settings.asynchronous)
+
+
+def _install() -> None:
+    hooks.installed = True
+    _wrap_excepthook()
+    _wrap_exit()
+    _wrap_sigterm()
+
+
+def _wrap_excepthook() -> None:
+    previous = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        from flightlog.producer.run import outcome, reason_of  # noqa: PLC0415 - runs stand on this module
+
+        hooks.status, hooks.reason = outcome(error), reason_of(error)
+        previous(kind, error, trace)
+
+    sys.excepthook = excepthook
+
+
+def _wrap_exit() -> None:
+    """`SystemExit` leaves no trace that atexit could read, so the exit code is noted where it is given."""
+    previous = sys.exit
+
+    def exit(status: Any = None, /) -> NoReturn:  # noqa: A001, ANN401 - sys.exit's own signature
+        if status not in (None, 0):
+            hooks.status, hooks.reason = "FAILED", f"SystemExit: {status}"
+        previous(status)
+
+    sys.exit = exit
+
+
+def _wrap_sigterm() -> None:
+    """Only the main thread may set a handler, and one that was set outside Python (None) or ignores the signal is left alone."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    previous = signal.getsignal(signal.SIGTERM)
+    if previous is None or previous is signal.SIG_IGN:
+        return
+
+    def on_sigterm(number: int, frame: FrameType | None) -> None:
+        hooks.status, hooks.reason = "KILLED", "SIGTERM"
+        if callable(previous):
+            previous(number, frame)
+            return
+        finish()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def finish() -> None:
+    """End all runs of this process, then wait for the commit at most `FLIGHTLOG_EXIT_TIMEOUT` seconds and say what remains."""
+    for run in list(hooks.kept.values()):
+        end(run, hooks.status, hooks.reason)
+    timeout = context.settings.exit_timeout
+    for producer in context.producers():
+        producer.close()
+        if not producer.settle(timeout if producer.can_arrive else 0):
+            log.warning(
+                "flightlog: %d events are not in the store yet. They are safe in %s and arrive when a worker runs: flightlog worker --spool %s --tracking-uri %s",
+                producer.pending(), producer.location.spool, producer.location.spool, producer.location.tracking_uri,
+            )  # fmt: skip
+        _say_losses(producer.dropped(), producer.rejections())
+        producer.release()
+
+
+def _say_losses(dropped: int, rejections: list[str]) -> None:
+    if dropped:
+        log.warning("flightlog: %d events were dropped because the spool or the disk was full", dropped)
+    for sentence in rejections:
+        log.warning("flightlog: %s", sentence)
+
+
+def settle_all(timeout: float) -> None:
+    """Wait until the store has everything that this process logged. Raises `NotCommitted`."""
+    for producer in context.producers():
+        if not producer.settle(timeout):
+            raise NotCommitted(
+                f"{producer.pending()} events were not committed within {timeout:g} s; they are safe in {producer.location.spool} "
+                f"and arrive when a worker runs there: flightlog worker --spool {producer.location.spool}"
+            )
+
+
+def warn_once(message: str) -> None:
+    """Log a warning the first time that it is said."""
+    if message not in hooks.warned:
+        hooks.warned.add(message)
+        log.warning("flightlog: %s", message)
+
+
+def _after_fork_in_child() -> None:
+    """Start anew: the child's events go to writers of its own, and the runs' statuses stay with the parent."""
+    hooks.kept = {}
+    hooks.status, hooks.reason = "FINISHED", None
+    context.abandon()
+
+
+atexit.register(finish)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,77 @@
+"""The recorder: checks, stamps and packs what a script logs about one subject, and hands it to the journal."""
+
+from __future__ import annotations
+
+import struct
+import time as clock
+from collections.abc import Mapping
+from typing import Any
+
+from flightlog.producer.journal import Journal
+from flightlog.schema.codec import INT64, MAX_POINTS, METRICS_HEAD, encode, pack_metric, pack_metrics
+from flightlog.schema.errors import InvalidParameter
+from flightlog.schema.events import Event
+from flightlog.schema.ids import now_ms
+from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_key
+
+
+class Recorder:
+    """Writes events of one subject into a journal. Bad input raises `InvalidParameter` before anything is written."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self._latest = 0
+
+    def metric(self, key: str, value: Any, step: Any = None, timestamp: Any = None) -> int:  # noqa: ANN401 - checked here
+        """Record one metric and return its sequence. `step` is 0 and `timestamp` (ms since the epoch) is now when not given.
+
+        This is the hot path: a float and an int at a known key go straight through.
+        """
+        try:
+            marker = self.journal.markers.get(key) or self._define(key)
+        except TypeError:
+            marker = self._define(key)
+        if type(value) is not float:
+            value = as_metric_value(key, value)
+        if type(step) is not int:
+            step = 0 if step is None else as_step(step)
+        time = clock.time_ns() // 1_000_000 if timestamp is None else as_timestamp(timestamp)
+        try:
+            payload = pack_metric(METRICS_HEAD, time, INT64, step, marker, value)
+        except struct.error:
+            raise InvalidParameter(f"step {step} does not fit into 64 bits") from None
+        return self.journal.append(payload)
+
+    def metrics(self, metrics: Mapping[str, Any], step: Any = None, timestamp: Any = None) -> int:  # noqa: ANN401 - checked here
+        """Record several metrics at one step and time as one event, or a few when there are very many; return the last sequence."""
+        step = 0 if step is None else as_step(step)
+        time = clock.time_ns() // 1_000_000 if timestamp is None else as_timestamp(timestamp)
+        flat: list[Any] = []
+        markers = self.journal.markers
+        for key, value in metrics.items():
+            marker = markers.get(key) or self._define(key)
+            flat += (marker[3:], value if type(value) is float else as_metric_value(key, value))
+        sequence = self.journal.sequence - 1
+        for start in range(0, len(flat), 2 * MAX_POINTS):
+            sequence = self.journal.append(pack_metrics(time, step, flat[start : start + 2 * MAX_POINTS]))
+        return sequence
+
+    def _define(self, key: str) -> bytes:
+        try:
+            check_key("metric", key)
+        except TypeError:
+            raise InvalidParameter(f"a metric key must be a string, not {type(key).__name__} {key!r}") from None
+        return self.journal.define(key)
+
+    def event(self, event: Event) -> int:
+        """Record any other event and return its sequence."""
+        return self.journal.append(encode(event))
+
+    def last_event(self, event: Event) -> int:
+        """Record the event that ends the run, for which there is room even when the disk is full."""
+        return self.journal.append_last(encode(event))
+
+    def stamp(self) -> int:
+        """Return the time for an event that is no metric, in ms: now, but never before an earlier stamp of this recorder."""
+        self._latest = max(self._latest, now_ms())
+        return self._latest

@@ -1,0 +1,1 @@
+"""The vocabulary: events, entities, wire form, journal format, limits, errors, settings and the fold. Imports nothing of ours."""

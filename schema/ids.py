@@ -1,0 +1,47 @@
+"""Ids are made by the client, without a round trip; clocks count milliseconds since the epoch, UTC."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from typing import NewType
+
+RunId = NewType("RunId", str)
+ExperimentId = NewType("ExperimentId", str)
+WriterId = NewType("WriterId", str)
+
+DEFAULT_EXPERIMENT_ID = ExperimentId("0")
+DEFAULT_EXPERIMENT_NAME = "Default"
+EXPERIMENT_SUBJECT = "experiment:"
+
+
+def new_run_id() -> RunId:
+    """Return 32 random hexadecimal digits."""
+    return RunId(uuid.uuid4().hex)
+
+
+def new_writer_id() -> WriterId:
+    """Return 32 random hexadecimal digits that name one process writing to one subject."""
+    return WriterId(uuid.uuid4().hex)
+
+
+def experiment_id_for(name: str) -> ExperimentId:
+    """Return the 63-bit decimal id of an experiment name, so that two offline machines mean the same experiment.
+
+    The default experiment keeps MLflow's id "0".
+    """
+    if name == DEFAULT_EXPERIMENT_NAME:
+        return DEFAULT_EXPERIMENT_ID
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return ExperimentId(str(int.from_bytes(digest[:8], "big") >> 1))
+
+
+def experiment_subject(experiment_id: str) -> str:
+    """Return the subject under which events of an experiment are journaled (a run's subject is its run id)."""
+    return EXPERIMENT_SUBJECT + experiment_id
+
+
+def now_ms() -> int:
+    """Return milliseconds since the epoch, UTC."""
+    return time.time_ns() // 1_000_000

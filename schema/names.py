@@ -1,0 +1,10 @@
+"""What two processes must agree on."""
+
+from __future__ import annotations
+
+WORKER_MODULE = "flightlog.worker.main"
+DOORBELL = "doorbell"
+WORKER_LOCK = "worker.lock"
+WORKER_LOG = "worker.log"
+SNAPSHOTS = "artifacts"
+"""The folder in a spool that holds copies of artifacts until the worker has stored them."""

@@ -1,0 +1,150 @@
+"""flightlog: a flight recorder for training runs, with MLflow's tracking API.
+
+    import flightlog as mlflow
+
+The verbs that write are here from the start; those that read, and what needs SQLAlchemy, are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from flightlog import _wiring as _wiring
+from flightlog.producer.fluent import (
+    active_run,
+    attach,
+    delete_tag,
+    end_run,
+    flush_async_logging,
+    get_artifact_uri,
+    get_tracking_uri,
+    is_tracking_uri_set,
+    log_artifact,
+    log_artifacts,
+    log_dict,
+    log_figure,
+    log_metric,
+    log_metrics,
+    log_param,
+    log_params,
+    log_text,
+    set_experiment,
+    set_tag,
+    set_tags,
+    set_tracking_uri,
+    start_run,
+)
+from flightlog.producer.run import ActiveRun
+from flightlog.schema.errors import FlightlogException, MlflowException
+
+if TYPE_CHECKING:
+    from flightlog import artifacts, config, entities, exceptions, tracking
+    from flightlog.client import Client, MlflowClient
+    from flightlog.reading import (
+        create_experiment,
+        delete_experiment,
+        delete_run,
+        get_experiment,
+        get_experiment_by_name,
+        get_parent_run,
+        get_run,
+        last_active_run,
+        restore_experiment,
+        restore_run,
+        search_experiments,
+        search_runs,
+        set_experiment_tag,
+        set_experiment_tags,
+    )
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Client": "flightlog.client",
+    "MlflowClient": "flightlog.client",
+    **dict.fromkeys(
+        (
+            "create_experiment",
+            "delete_experiment",
+            "delete_run",
+            "get_experiment",
+            "get_experiment_by_name",
+            "get_parent_run",
+            "get_run",
+            "last_active_run",
+            "restore_experiment",
+            "restore_run",
+            "search_experiments",
+            "search_runs",
+            "set_experiment_tag",
+            "set_experiment_tags",
+        ),
+        "flightlog.reading",
+    ),
+}
+_MODULES = ("artifacts", "config", "entities", "exceptions", "tracking")
+
+__all__ = [
+    "ActiveRun",
+    "Client",
+    "FlightlogException",
+    "MlflowClient",
+    "MlflowException",
+    "active_run",
+    "artifacts",
+    "attach",
+    "config",
+    "create_experiment",
+    "delete_experiment",
+    "delete_run",
+    "delete_tag",
+    "end_run",
+    "entities",
+    "exceptions",
+    "flush_async_logging",
+    "get_artifact_uri",
+    "get_experiment",
+    "get_experiment_by_name",
+    "get_parent_run",
+    "get_run",
+    "get_tracking_uri",
+    "is_tracking_uri_set",
+    "last_active_run",
+    "log_artifact",
+    "log_artifacts",
+    "log_dict",
+    "log_figure",
+    "log_metric",
+    "log_metrics",
+    "log_param",
+    "log_params",
+    "log_text",
+    "restore_experiment",
+    "restore_run",
+    "search_experiments",
+    "search_runs",
+    "set_experiment",
+    "set_experiment_tag",
+    "set_experiment_tags",
+    "set_tag",
+    "set_tags",
+    "set_tracking_uri",
+    "start_run",
+    "tracking",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any member
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+    elif name in _MODULES:
+        value = import_module(f"flightlog.{name}")
+    else:
+        raise AttributeError(f"module 'flightlog' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,13 @@
+"""Settings that a script may change while it runs."""
+
+from __future__ import annotations
+
+from flightlog.producer.context import context
+from flightlog.producer.fluent import get_tracking_uri, is_tracking_uri_set, set_tracking_uri
+
+__all__ = ["enable_async_logging", "get_tracking_uri", "is_tracking_uri_set", "set_tracking_uri"]
+
+
+def enable_async_logging(enable: bool = True) -> None:
+    """Say whether calls return when their event is in the journal (the default) or, with False, when the store has committed it."""
+    context.synchronous = not enable

@@ -1,0 +1,41 @@
+"""The entities under the path that MLflow scripts import them from."""
+
+from flightlog.schema.entities import (
+    DeadLetter,
+    Experiment,
+    ExperimentTag,
+    FileInfo,
+    LifecycleStage,
+    Metric,
+    MetricSummary,
+    PagedList,
+    Param,
+    Run,
+    RunData,
+    RunInfo,
+    RunInputs,
+    RunOutputs,
+    RunStatus,
+    RunTag,
+    ViewType,
+)
+
+__all__ = [
+    "DeadLetter",
+    "Experiment",
+    "ExperimentTag",
+    "FileInfo",
+    "LifecycleStage",
+    "Metric",
+    "MetricSummary",
+    "PagedList",
+    "Param",
+    "Run",
+    "RunData",
+    "RunInfo",
+    "RunInputs",
+    "RunOutputs",
+    "RunStatus",
+    "RunTag",
+    "ViewType",
+]

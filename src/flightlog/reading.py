@@ -1,0 +1,252 @@
+"""The fluent verbs that read, and those that need to look before they write.
+
+A process that has logged reads its own writes: before a read it waits until the store has committed them, at most
+`FLIGHTLOG_SYNC_TIMEOUT` seconds, and says so when it reads without them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from flightlog.producer import lifecycle
+from flightlog.producer.client import Producer
+from flightlog.producer.context import active_runs, context, last_run_id
+from flightlog.producer.fluent import PARENT_TAG, set_experiment
+from flightlog.schema.entities import Experiment, Run, ViewType
+from flightlog.schema.errors import AlreadyExists, InvalidParameter, NotFound, StoreUnavailable
+from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_id_for
+from flightlog.schema.limits import check_experiment_name, check_key
+from flightlog.stores import open_store
+from flightlog.stores.base import RunReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE = 10_000
+
+
+@lru_cache(maxsize=16)
+def _open(database_url: str, process: int) -> RunReader:  # noqa: ARG001 - a forked child must not share its parent's connections
+    return open_store(database_url)
+
+
+def reader_for(producer: Producer) -> RunReader:
+    """Return a reader of a producer's store that sees everything the producer has recorded."""
+    settings = producer.settings
+    if producer.pending() and not producer.settle(settings.sync_timeout if producer.can_arrive else 0):
+        lifecycle.warn_once(f"reading without {producer.pending()} events that are not in the store yet; is a worker running? see: flightlog doctor")
+    return _open(producer.location.database_url, os.getpid())
+
+
+def reader() -> RunReader:
+    """Return a reader of the current store that sees everything this process has logged to it."""
+    return reader_for(context.producer)
+
+
+def get_run(run_id: str) -> Run:
+    """Return a run with its latest metrics, params and tags. Raises `NotFound`."""
+    return reader().get_run(run_id)
+
+
+def get_parent_run(run_id: str) -> Run | None:
+    """Return the run that a run was nested in, or None."""
+    parent = get_run(run_id).data.tags.get(PARENT_TAG)
+    return get_run(parent) if parent else None
+
+
+def last_active_run() -> Run | None:
+    """Return the active run, or else the one that was active last in this context, as the store knows it."""
+    stack = active_runs.get()
+    if stack:
+        return stack[-1]
+    run_id = last_run_id.get()
+    return get_run(run_id) if run_id else None
+
+
+def delete_run(run_id: str) -> None:
+    """Move a run to the deleted ones."""
+    get_run(run_id)
+    context.producer.delete_run(run_id)
+
+
+def restore_run(run_id: str) -> None:
+    """Make a deleted run active again."""
+    get_run(run_id)
+    context.producer.restore_run(run_id)
+
+
+def create_experiment(name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None, trace_location: object = None) -> str:  # noqa: ARG001 - MLflow's signature
+    """Create an experiment and return its id. Raises `AlreadyExists`, also for a deleted one of that name."""
+    return create_experiment_with(context.producer, name, artifact_location, tags)
+
+
+def create_experiment_with(producer: Producer, name: str, artifact_location: str | None, tags: Mapping[str, Any] | None) -> str:
+    """See `create_experiment`."""
+    check_experiment_name(name)
+    if artifact_location is not None and artifact_location.startswith("runs:"):
+        raise InvalidParameter(f"artifact location {artifact_location!r} cannot be a runs: URI")
+    experiment_id = _free_experiment_id(producer, name)
+    producer.create_experiment(experiment_id, name, artifact_location, tags)
+    return experiment_id
+
+
+def _free_experiment_id(producer: Producer, name: str) -> str:
+    """Return the id derived from a name, or another where a renamed experiment has that one."""
+    derived = experiment_id_for(name)
+    try:
+        store = reader_for(producer)
+        if store.get_experiment_by_name(name) is not None:
+            raise AlreadyExists(f"experiment {name!r} already exists; use set_experiment, or restore it if it is deleted")
+        store.get_experiment(derived)
+    except NotFound:
+        return derived
+    except StoreUnavailable as error:
+        lifecycle.warn_once(f"experiment {name!r} is created without looking whether it exists, because the store cannot be reached: {error}")
+        return derived
+    return str(secrets.randbits(63))
+
+
+def get_experiment(experiment_id: str) -> Experiment:
+    """Return an experiment; also a deleted one. Raises `NotFound`."""
+    return reader().get_experiment(experiment_id)
+
+
+def get_experiment_by_name(name: str) -> Experiment | None:
+    """Return the experiment of that name, also a deleted one, or None."""
+    return reader().get_experiment_by_name(name)
+
+
+def search_experiments(
+    view_type: int = ViewType.ACTIVE_ONLY, max_results: int | None = None, filter_string: str | None = None, order_by: Sequence[str] | None = None
+) -> list[Experiment]:
+    """Return all experiments that match."""
+    found: list[Experiment] = []
+    token: str | None = None
+    store = reader()
+    while max_results is None or len(found) < max_results:
+        size = 1000 if max_results is None else min(1000, max_results - len(found))
+        page = store.search_experiments(view_type, size, filter_string, order_by, token)
+        found += page
+        token = page.token
+        if token is None:
+            break
+    return found
+
+
+def delete_experiment(experiment_id: str) -> None:
+    """Move an experiment and its runs to the deleted ones."""
+    get_experiment(experiment_id)
+    context.producer.delete_experiment(experiment_id)
+
+
+def restore_experiment(experiment_id: str) -> None:
+    """Make a deleted experiment and its runs active again."""
+    get_experiment(experiment_id)
+    context.producer.restore_experiment(experiment_id)
+
+
+def set_experiment_tag(key: str, value: Any) -> None:  # noqa: ANN401 - becomes text
+    """Set a tag of the active experiment."""
+    context.producer.set_experiment_tag(_active_experiment_id(), key, value)
+
+
+def set_experiment_tags(tags: Mapping[str, Any]) -> None:
+    """Set several tags of the active experiment."""
+    for key in tags:
+        check_key("tag", key)
+    for key, value in tags.items():
+        set_experiment_tag(key, value)
+
+
+def _active_experiment_id() -> str:
+    if context.experiment_id is not None:
+        return context.experiment_id
+    name = context.settings.experiment_name or (None if context.settings.experiment_id else DEFAULT_EXPERIMENT_NAME)
+    if name is not None:
+        set_experiment(name)
+    return context.experiment_id or context.settings.experiment_id or DEFAULT_EXPERIMENT_ID
+
+
+@overload
+def search_runs(
+    experiment_ids: Sequence[str] | None = ...,
+    filter_string: str = ...,
+    run_view_type: int = ...,
+    max_results: int = ...,
+    order_by: Sequence[str] | None = ...,
+    output_format: Literal["pandas"] = ...,
+    search_all_experiments: bool = ...,
+    experiment_names: Sequence[str] | None = ...,
+) -> pd.DataFrame: ...
+
+
+@overload
+def search_runs(
+    experiment_ids: Sequence[str] | None = ...,
+    filter_string: str = ...,
+    run_view_type: int = ...,
+    max_results: int = ...,
+    order_by: Sequence[str] | None = ...,
+    *,
+    output_format: Literal["list"],
+    search_all_experiments: bool = ...,
+    experiment_names: Sequence[str] | None = ...,
+) -> list[Run]: ...
+
+
+def search_runs(
+    experiment_ids: Sequence[str] | None = None,
+    filter_string: str = "",
+    run_view_type: int = ViewType.ACTIVE_ONLY,
+    max_results: int = 100_000,
+    order_by: Sequence[str] | None = None,
+    output_format: str = "pandas",
+    search_all_experiments: bool = False,
+    experiment_names: Sequence[str] | None = None,
+) -> pd.DataFrame | list[Run]:
+    """Return the runs that match, newest first by default, as a pandas DataFrame or, with output_format="list", as a list.
+
+    Searches the experiments of the given ids or names, else the active one. The frame has the columns run_id, experiment_id, status,
+    artifact_uri, start_time, end_time (UTC), then metrics.*, params.* and tags.*; what a run does not have is NaN or None.
+    """
+    if output_format not in ("pandas", "list"):
+        raise InvalidParameter(f'output_format must be "pandas" or "list", not {output_format!r}')
+    if experiment_ids and experiment_names:
+        raise InvalidParameter("give experiment_ids or experiment_names, and not both")
+    store = reader()
+    ids = _experiments_to_search(store, experiment_ids, experiment_names, search_all_experiments)
+    runs = _all_pages(store, ids, filter_string, run_view_type, max_results, order_by)
+    if output_format == "list":
+        return runs
+    from flightlog.dataframes import runs_frame  # noqa: PLC0415 - pandas is an extra and takes long to import
+
+    return runs_frame(runs)
+
+
+def _experiments_to_search(store: RunReader, ids: Sequence[str] | None, names: Sequence[str] | None, everywhere: bool) -> list[str]:
+    if ids:
+        return [str(item) for item in ids]
+    if names:
+        found = {name: store.get_experiment_by_name(name) for name in names}
+        for name in (name for name, experiment in found.items() if experiment is None):
+            lifecycle.warn_once(f"there is no experiment {name!r} to search")
+        return [experiment.experiment_id for experiment in found.values() if experiment]
+    if everywhere:
+        return [experiment.experiment_id for experiment in search_experiments(ViewType.ALL)]
+    return [_active_experiment_id()]
+
+
+def _all_pages(store: RunReader, ids: list[str], filter_string: str, view: int, max_results: int, order_by: Sequence[str] | None) -> list[Run]:
+    runs: list[Run] = []
+    token: str | None = None
+    while ids and len(runs) < max_results:
+        page = store.search_runs(ids, filter_string, view, min(PAGE, max_results - len(runs)), order_by, token)
+        runs += page
+        token = page.token
+        if token is None:
+            break
+    return runs

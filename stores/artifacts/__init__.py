@@ -1,0 +1,18 @@
+"""Bytes at rest. `open_artifacts(uri)` chooses a repository by the URI's scheme."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from flightlog.schema.errors import InvalidParameter
+from flightlog.stores.artifacts.base import ArtifactRepository
+from flightlog.stores.artifacts.local import LocalArtifacts
+
+
+def open_artifacts(uri: str) -> ArtifactRepository:
+    """Return the repository of a run's artifact URI. Raises `InvalidParameter` for a scheme that is not served."""
+    scheme = urlsplit(uri).scheme if "://" in uri or uri.startswith("file:") else ""
+    if scheme in ("", "file"):
+        return LocalArtifacts(Path(unquote(urlsplit(uri).path) if scheme else uri))
+    raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use a path or file:")

@@ -1,0 +1,34 @@
+"""Copying artifacts to a local folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from flightlog.schema.errors import NotFound
+from flightlog.stores.artifacts import open_artifacts
+from flightlog.stores.artifacts.base import ArtifactRepository
+
+
+def download(artifact_uri: str, path: str, destination: str | None) -> str:
+    """Copy an artifact, or a folder with everything in it, below a local folder and return its path there. Raises `NotFound`."""
+    repository = open_artifacts(artifact_uri)
+    target = Path(destination or tempfile.mkdtemp(prefix="flightlog-"))
+    for file in _files(repository, path):
+        repository.get(file, target / file)
+    return str(target / path if path else target)
+
+
+def _files(repository: ArtifactRepository, path: str) -> Iterator[str]:
+    if repository.size(path) is not None:
+        yield path
+        return
+    entries = repository.list(path)
+    if not entries and path:
+        raise NotFound(f"there is no artifact {path!r}")
+    for entry in entries:
+        if entry.is_dir:
+            yield from _files(repository, entry.path)
+        else:
+            yield entry.path

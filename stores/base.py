@@ -1,0 +1,161 @@
+"""The two faces of a store: a `Sink` takes events in, a `RunReader` gives runs back.
+
+The whole correctness argument is in `Sink.apply`: events, positions and projections change in one transaction, and what lies before a
+writer's position is skipped. So a crash anywhere repeats a batch, and the repetition does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from flightlog.schema.blocks import Block
+from flightlog.schema.entities import DeadLetter, Experiment, Metric, PagedList, Run, WriterStatus
+from flightlog.schema.fold import ArtifactState
+from flightlog.schema.ids import WriterId
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Events that can never come: a damaged journal. The position moves to `next_sequence`; a dead letter tells of it.
+
+    `count` is how many events are missing, None if that cannot be known. `payload` is what is left of their bytes, cut short.
+    """
+
+    subject: str
+    writer: WriterId
+    sequence: int
+    next_sequence: int
+    reason: str
+    message: str
+    payload: bytes = b""
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a batch came to: each writer's position after it, and the dead letters that it left."""
+
+    positions: dict[WriterId, int] = field(default_factory=dict)
+    letters: list[DeadLetter] = field(default_factory=list)
+    events: int = 0
+
+
+@dataclass(frozen=True)
+class History:
+    """A metric's points as equally long arrays, ordered by (step, timestamp, value). `timestamp` is ms since the epoch."""
+
+    step: npt.NDArray[np.int64]
+    timestamp: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A long history in buckets of equal step width: one row a bucket that is not empty.
+
+    `start` and `end` are the least and greatest step in it; `min` and `max` leave NaN out and are NaN when nothing else is there.
+    """
+
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]
+    min: npt.NDArray[np.float64]
+    max: npt.NDArray[np.float64]
+    first: npt.NDArray[np.float64]
+    last: npt.NDArray[np.float64]
+
+
+class Sink(Protocol):
+    """Where events go."""
+
+    def position(self, subject: str, writer: WriterId) -> int:
+        """Return the next sequence that the store expects of a writer; 0 for a new one."""
+
+    def apply(self, items: Sequence[Block | Gap]) -> Applied:
+        """Apply a batch in one transaction, in order. Applying it again, or a part of it, does nothing.
+
+        A block that starts past its writer's position is not applied: the sender comes again from the position. An event that
+        cannot be projected becomes a dead letter; the rest goes on. Raises `StoreUnavailable` when nothing could be done.
+        """
+
+    def pending_artifacts(self, limit: int = 1000) -> list[tuple[str, str, ArtifactState]]:
+        """Return (run id, artifact URI of the run, artifact) for artifacts that wait to be stored."""
+
+    def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
+        """Say what became of an artifact, "stored" or "failed", unless a newer one at the path has come."""
+
+    def maintain(self) -> bool:
+        """Do one bounded piece of housekeeping; say whether there may be more."""
+
+    def close(self) -> None:
+        """Let go of everything that the store opened itself."""
+
+
+class RunReader(Protocol):
+    """Gives runs back, from SQL, over HTTP or from memory. Errors are `NotFound`, `InvalidParameter`, `StoreUnavailable`."""
+
+    def get_run(self, run_id: str) -> Run:
+        """Return a run with its latest metrics, params and tags; also a deleted one."""
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        run_view_type: int = 1,
+        max_results: int = 1000,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[Run]:
+        """Return one page of the runs that match; see `schema.filters` for the language."""
+
+    def get_experiment(self, experiment_id: str) -> Experiment:
+        """Return an experiment; also a deleted one."""
+
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
+        """Return the experiment of that name, also a deleted one, or None."""
+
+    def search_experiments(
+        self,
+        view_type: int = 1,
+        max_results: int = 1000,
+        filter_string: str | None = None,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[Experiment]:
+        """Return one page of the experiments that match."""
+
+    def metric_history(self, run_id: str, key: str) -> list[Metric]:
+        """Return all points of a metric ordered by (timestamp, step, value); an unknown run or key has none."""
+
+    def metric_arrays(self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None) -> History:
+        """Return the points of a metric, steps from `start_step` to `end_step` inclusive, as arrays."""
+
+    def envelope(self, run_id: str, key: str, buckets: int = 1000, start_step: int | None = None, end_step: int | None = None) -> Envelope:
+        """Return the points of a metric in at most `buckets` buckets over the step range."""
+
+    def artifacts(self, run_id: str) -> list[ArtifactState]:
+        """Return what was logged as artifacts, with each one's state."""
+
+    def dead_letters(self, subject: str | None = None, writer: str | None = None) -> list[DeadLetter]:
+        """Return dead letters, oldest first."""
+
+    def writers(self, subject: str | None = None) -> list[WriterStatus]:
+        """Return how far the store has come with each writer."""
+
+    def ledger(self, subject: str | None = None) -> Iterator[Block]:
+        """Yield all blocks in the order in which they were applied."""
+
+    def close(self) -> None:
+        """Let go of everything that the reader opened itself."""
+
+
+class Store(Sink, RunReader, Protocol):
+    """Both faces over the same facts."""

@@ -1,0 +1,113 @@
+"""How experiments come to be, are renamed and take their runs along: the rules that every store shares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from flightlog.schema import events as e
+from flightlog.schema.fold import NEVER, ExperimentState, Rejection, RunState, Stamp, fold_experiment, fold_run
+from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
+
+
+class ExperimentBook(Protocol):
+    """Where a store keeps its experiments while a batch is applied."""
+
+    def get(self, experiment_id: str) -> ExperimentState | None:
+        """Return an experiment that may be changed and then `put`."""
+
+    def named(self, name: str) -> str | None:
+        """Return the id of the experiment that has a name now."""
+
+    def put(self, state: ExperimentState) -> None:
+        """Keep a new or changed experiment."""
+
+    def cascade(self, experiment_id: str, stage: str, stamp: Stamp) -> None:
+        """Move all runs of an experiment to a lifecycle stage, unless a later event decided about them."""
+
+
+def default_experiment() -> ExperimentState:
+    """Return the experiment that always exists."""
+    return ExperimentState(DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, "")
+
+
+def apply_to_run(book: ExperimentBook, state: RunState, event: e.Event, stamp: Stamp) -> Rejection | None:
+    """Apply an event to its run; a run that starts finds or founds its experiment. Returns why not, if not."""
+    if isinstance(event, e.RunStarted) and not state.started:
+        if not _is_id(event.experiment_id):
+            return _bad_id(event.experiment_id)
+        event = event.model_copy(update={"experiment_id": _home(book, event)})
+    return fold_run(state, event, stamp)
+
+
+def apply_to_experiment(book: ExperimentBook, experiment_id: str, event: e.Event, stamp: Stamp) -> Rejection | None:
+    """Apply an event to its experiment, and a change of its lifecycle stage to its runs. Returns why not, if not."""
+    state = book.get(experiment_id) if _is_id(experiment_id) else None
+    if isinstance(event, e.ExperimentCreated):
+        state, refusal = _founded(book, experiment_id, state, event)
+    elif isinstance(event, e.ExperimentRenamed) and state is not None and stamp > state.name_stamp:
+        refusal = _name_taken(book, experiment_id, event.name)
+    else:
+        refusal = None
+    if refusal is not None:
+        return refusal
+    if state is None:
+        return Rejection("unknown-experiment", f"no experiment has the id {experiment_id!r}; create it before changing it")
+    rejection = fold_experiment(state, event, stamp)
+    if rejection is None:
+        book.put(state)
+    if isinstance(event, (e.ExperimentDeleted, e.ExperimentRestored)) and state.lifecycle_stamp == stamp:
+        book.cascade(experiment_id, state.lifecycle_stage, stamp)
+    return rejection
+
+
+def _home(book: ExperimentBook, event: e.RunStarted) -> str:
+    """Return the id of the experiment that a run belongs to: the name decides, then the id; an unknown one is founded."""
+    name = event.experiment_name or _placeholder_name(event.experiment_id)
+    known = book.get(event.experiment_id)
+    by_name = book.named(name) if event.experiment_name or known is None else None
+    home = book.get(by_name) if by_name is not None else known
+    if home is None:
+        home = ExperimentState(event.experiment_id, name, event.artifact_location or "", creation_time=event.time, last_update_time=event.time)
+        book.put(home)
+    elif event.artifact_location and not home.artifact_location:
+        book.put(replace(home, artifact_location=event.artifact_location))
+    return home.experiment_id
+
+
+def _founded(
+    book: ExperimentBook, experiment_id: str, state: ExperimentState | None, event: e.ExperimentCreated
+) -> tuple[ExperimentState | None, Rejection | None]:
+    """Return the experiment that an ExperimentCreated speaks of: a new one, or the known one with what it lacked."""
+    if event.experiment_id != experiment_id:
+        return None, Rejection("wrong-subject", f"experiment {event.experiment_id!r} cannot be created under the id {experiment_id!r}")
+    if not _is_id(experiment_id):
+        return None, _bad_id(experiment_id)
+    if refusal := _name_taken(book, experiment_id, event.name):
+        return None, refusal
+    if state is None:
+        return ExperimentState(experiment_id, event.name, event.artifact_location, creation_time=event.time, last_update_time=event.time), None
+    if state.name == _placeholder_name(experiment_id) and state.name_stamp == NEVER:
+        state.name = event.name
+    state.artifact_location = state.artifact_location or event.artifact_location
+    return state, None
+
+
+def _name_taken(book: ExperimentBook, experiment_id: str, name: str) -> Rejection | None:
+    owner = book.named(name)
+    if owner in (None, experiment_id):
+        return None
+    return Rejection("name-taken", f"experiment {owner} is already named {name!r}; choose another name for experiment {experiment_id}")
+
+
+def _placeholder_name(experiment_id: str) -> str:
+    return DEFAULT_EXPERIMENT_NAME if experiment_id == DEFAULT_EXPERIMENT_ID else f"experiment-{experiment_id}"
+
+
+def _is_id(text: str) -> bool:
+    """Say whether a text is a number of 63 bits in its only decimal form."""
+    return text.isascii() and text.isdigit() and len(text) < 20 and text == str(int(text)) and int(text) < 2**63
+
+
+def _bad_id(experiment_id: str) -> Rejection:
+    return Rejection("invalid", f"experiment id {experiment_id[:100]!r} is no decimal number below 2**63; use the id that the experiment was created with")

@@ -1,0 +1,259 @@
+"""A complete store in memory: the fold's states in dicts. It is also what the SQL store is held equal to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+import numpy as np
+
+from flightlog.schema.blocks import Block
+from flightlog.schema.codec import decode
+from flightlog.schema.entities import DeadLetter, Experiment, LifecycleStage, Metric, PagedList, Run, ViewType, WriterStatus
+from flightlog.schema.errors import DecodeError, NotFound
+from flightlog.schema.filters import evaluate
+from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
+from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
+from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, set_lifecycle
+from flightlog.schema.ids import WriterId, now_ms
+from flightlog.stores import series
+from flightlog.stores.base import Applied, Envelope, Gap, History
+from flightlog.stores.batches import due, end_of, event_letter, experiment_of, gap_letter
+from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _one_at_a_time(method: Callable[Concatenate[MemoryStore, P], R]) -> Callable[Concatenate[MemoryStore, P], R]:
+    @wraps(method)
+    def locked(self: MemoryStore, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return cast("Callable[Concatenate[MemoryStore, P], R]", locked)
+
+
+class MemoryStore:
+    """A `Store` that forgets everything with the process. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._runs: dict[str, RunState] = {}
+        self._experiments = _Experiments(self._runs)
+        self._writers: dict[tuple[str, WriterId], WriterStatus] = {}
+        self._ledger: list[Block] = []
+        self._letters: list[DeadLetter] = []
+
+    @_one_at_a_time
+    def position(self, subject: str, writer: WriterId) -> int:
+        """See `Sink.position`."""
+        status = self._writers.get((subject, writer))
+        return status.committed if status else 0
+
+    @_one_at_a_time
+    def apply(self, items: Sequence[Block | Gap]) -> Applied:
+        """See `Sink.apply`."""
+        applied = Applied()
+        events = 0
+        for item in items:
+            position = self.position(item.subject, item.writer)
+            part = due(item, position)
+            if part is not None:
+                letters = self._file(part)
+                applied.letters.extend(letters)
+                position = end_of(part)
+                self._move(part, position, len(letters))
+            events += len(part.records) if isinstance(part, Block) else 0
+            applied.positions[item.writer] = position
+        self._letters += applied.letters
+        return replace(applied, events=events)
+
+    def _move(self, part: Block | Gap, position: int, letters: int) -> None:
+        key = (part.subject, part.writer)
+        before = self._writers.get(key, WriterStatus(*key, 0, 0, 0))
+        self._writers[key] = replace(before, committed=position, dead_letters=before.dead_letters + letters, updated=now_ms())
+
+    def _file(self, part: Block | Gap) -> list[DeadLetter]:
+        if isinstance(part, Gap):
+            return [gap_letter(part, now_ms())]
+        self._ledger.append(part)
+        letters = []
+        for index in range(len(part.records)):
+            rejection = self._apply_event(part, index)
+            if rejection is not None:
+                letters.append(event_letter(part, index, *rejection, now_ms()))
+        return letters
+
+    def _apply_event(self, block: Block, index: int) -> Rejection | None:
+        experiment_id = experiment_of(block.subject)
+        run = None if experiment_id is not None else self._runs.setdefault(block.subject, RunState(block.subject))
+        try:
+            event = decode(block.records.payload(index), block.names)
+        except DecodeError as error:
+            return Rejection(error.reason, error.message)
+        stamp = Stamp(event.time, block.writer, block.first_sequence + index)
+        if run is not None:
+            return apply_to_run(self._experiments, run, event, stamp)
+        return apply_to_experiment(self._experiments, experiment_id or "", event, stamp)
+
+    @_one_at_a_time
+    def pending_artifacts(self, limit: int = 1000) -> list[tuple[str, str, ArtifactState]]:
+        """See `Sink.pending_artifacts`."""
+        found = (
+            (run.run_id, run.artifact_uri, artifact)
+            for run in self._runs.values()
+            for _, artifact in sorted(run.artifacts.items())
+            if run.artifact_uri is not None and artifact.state == "pending"
+        )
+        return [row for row, _ in zip(found, range(limit), strict=False)]
+
+    @_one_at_a_time
+    def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
+        """See `Sink.settle_artifact`."""
+        artifacts = self._runs[run_id].artifacts if run_id in self._runs else {}
+        known = artifacts.get(artifact.path)
+        if known is not None and known.stamp == artifact.stamp:
+            artifacts[artifact.path] = replace(known, state=state, reason=reason)
+
+    def maintain(self) -> bool:
+        """See `Sink.maintain`. There is nothing to do."""
+        return False
+
+    @_one_at_a_time
+    def get_run(self, run_id: str) -> Run:
+        """See `RunReader.get_run`."""
+        if run_id not in self._runs:
+            raise NotFound(f"no run has the id {run_id!r}")
+        return self._runs[run_id].to_run()
+
+    @_one_at_a_time
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = 1000,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[Run]:
+        """See `RunReader.search_runs`."""
+        node, wanted = parse_run_filter(filter_string), set(experiment_ids)
+        states = (
+            run
+            for run in self._runs.values()
+            if run.experiment_id in wanted and _visible(run.lifecycle_stage, run_view_type) and evaluate.matches(node, run)
+        )
+        query = (sorted(wanted), node, run_view_type)
+        page, token = evaluate.page(states, parse_run_order(order_by), max_results, page_token, query)
+        return PagedList([run.to_run() for run in page], token)
+
+    @_one_at_a_time
+    def get_experiment(self, experiment_id: str) -> Experiment:
+        """See `RunReader.get_experiment`."""
+        state = self._experiments.get(experiment_id)
+        if state is None:
+            raise NotFound(f"no experiment has the id {experiment_id!r}")
+        return state.to_experiment()
+
+    @_one_at_a_time
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
+        """See `RunReader.get_experiment_by_name`."""
+        experiment_id = self._experiments.named(name)
+        return None if experiment_id is None else self.get_experiment(experiment_id)
+
+    @_one_at_a_time
+    def search_experiments(
+        self,
+        view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = 1000,
+        filter_string: str | None = None,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[Experiment]:
+        """See `RunReader.search_experiments`."""
+        node = parse_experiment_filter(filter_string)
+        states = (
+            state
+            for state in self._experiments.states.values()
+            if _visible(state.lifecycle_stage, view_type) and evaluate.matches(node, state)
+        )
+        page, token = evaluate.page(states, parse_experiment_order(order_by), max_results, page_token, (node, view_type))
+        return PagedList([state.to_experiment() for state in page], token)
+
+    @_one_at_a_time
+    def metric_history(self, run_id: str, key: str) -> list[Metric]:
+        """See `RunReader.metric_history`."""
+        return series.to_metrics(key, self.metric_arrays(run_id, key))
+
+    @_one_at_a_time
+    def metric_arrays(self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None) -> History:
+        """See `RunReader.metric_arrays`."""
+        run = self._runs.get(run_id)
+        points = run.history.get(key, []) if run else []
+        history = History(
+            np.array([point.step for point in points], np.int64),
+            np.array([point.timestamp for point in points], np.int64),
+            np.array([point.value for point in points], np.float64),
+        )
+        return series.between(series.ordered(history), start_step, end_step)
+
+    @_one_at_a_time
+    def envelope(self, run_id: str, key: str, buckets: int = 1000, start_step: int | None = None, end_step: int | None = None) -> Envelope:
+        """See `RunReader.envelope`."""
+        return series.envelope_of(self.metric_arrays(run_id, key), buckets, start_step, end_step)
+
+    @_one_at_a_time
+    def artifacts(self, run_id: str) -> list[ArtifactState]:
+        """See `RunReader.artifacts`."""
+        run = self._runs.get(run_id)
+        return [artifact for _, artifact in sorted(run.artifacts.items())] if run else []
+
+    @_one_at_a_time
+    def dead_letters(self, subject: str | None = None, writer: str | None = None) -> list[DeadLetter]:
+        """See `RunReader.dead_letters`."""
+        return [letter for letter in self._letters if subject in (None, letter.subject) and writer in (None, letter.writer)]
+
+    @_one_at_a_time
+    def writers(self, subject: str | None = None) -> list[WriterStatus]:
+        """See `RunReader.writers`."""
+        return [status for key, status in sorted(self._writers.items()) if subject in (None, key[0])]
+
+    def ledger(self, subject: str | None = None) -> Iterator[Block]:
+        """See `RunReader.ledger`."""
+        return (block for block in list(self._ledger) if subject in (None, block.subject))
+
+    def close(self) -> None:
+        """See `Sink.close`. There is nothing to let go of."""
+
+
+class _Experiments:
+    """The `ExperimentBook` of this store."""
+
+    def __init__(self, runs: dict[str, RunState]) -> None:
+        default = default_experiment()
+        self.states: dict[str, ExperimentState] = {default.experiment_id: default}
+        self._runs = runs
+
+    def get(self, experiment_id: str) -> ExperimentState | None:
+        return self.states.get(experiment_id)
+
+    def named(self, name: str) -> str | None:
+        return next((key for key, state in self.states.items() if state.name == name), None)
+
+    def put(self, state: ExperimentState) -> None:
+        self.states[state.experiment_id] = state
+
+    def cascade(self, experiment_id: str, stage: str, stamp: Stamp) -> None:
+        for run in self._runs.values():
+            if run.experiment_id == experiment_id:
+                set_lifecycle(run, stage, stamp)
+
+
+def _visible(stage: str, view_type: int) -> bool:
+    if view_type == ViewType.ALL:
+        return True
+    return (stage == LifecycleStage.DELETED) == (view_type == ViewType.DELETED_ONLY)

@@ -1,0 +1,1 @@
+"""The SQL store: the only folder that knows SQLAlchemy."""

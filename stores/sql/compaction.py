@@ -1,0 +1,80 @@
+"""Housekeeping: the small chunks that batches leave become full ones.
+
+A step is one transaction: some chunks are read, deleted, and their points written as one. So a step that is killed changes nothing,
+and a reader sees the points before or after it, never twice. A step looks at few metrics and goes on where the last one stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Engine, delete, func, select
+
+from flightlog.stores.sql.engine import writing
+from flightlog.stores.sql.history import CHUNK, decode_all, save_points
+from flightlog.stores.sql.points import Groups
+from flightlog.stores.sql.rows import fetch, in_parts
+from flightlog.stores.sql.tables import metric_chunks
+
+SMALL = CHUNK // 2
+"""Chunks of fewer points are worth merging."""
+SERIES_A_STEP = 64
+
+chunk = metric_chunks.c
+Key = tuple[int, int]
+
+
+@dataclass
+class Compaction:
+    """Merges chunks, metric by metric. `after` is the last (run, metric) that was looked at."""
+
+    after: Key = (-1, -1)
+
+    def step(self, engine: Engine) -> bool:
+        """Merge the chunks of some metrics; say whether there may be more to merge."""
+        with writing(engine) as connection:
+            found = _fragmented(connection, self.after)
+            for key in found:
+                _merge_series(connection, key)
+        self.after = found[-1] if len(found) == SERIES_A_STEP else (-1, -1)
+        return len(found) == SERIES_A_STEP
+
+
+def _fragmented(connection: Connection, after: Key) -> list[Key]:
+    """Return the next metrics that have several small chunks."""
+    run, metric = after
+    later = (chunk.run > run) | ((chunk.run == run) & (chunk.metric > metric))
+    query = select(chunk.run, chunk.metric).where(later, chunk.run >= run, chunk["count"] < SMALL)
+    query = query.group_by(chunk.run, chunk.metric).having(func.count() > 1).order_by(chunk.run, chunk.metric)
+    return [(row[0], row[1]) for row in connection.execute(query.limit(SERIES_A_STEP))]
+
+
+def _merge_series(connection: Connection, key: Key) -> None:
+    """Merge neighbours, in the order of their steps, as long as they fit into one chunk."""
+    query = select(chunk.id, chunk["count"]).where(chunk.run == key[0], chunk.metric == key[1])
+    for rows in _neighbours(connection.execute(query.order_by(chunk.min_step, chunk.id)).all()):
+        _merge(connection, key, rows)
+
+
+def _neighbours(rows: Sequence[Any]) -> list[list[int]]:
+    """Return the keys of chunks that become one."""
+    found: list[list[int]] = []
+    room = 0
+    for number, count in rows:
+        if count > room:
+            found.append([])
+            room = CHUNK
+        found[-1].append(number)
+        room -= count
+    return [numbers for numbers in found if len(numbers) > 1]
+
+
+def _merge(connection: Connection, key: Key, numbers: list[int]) -> None:
+    history = decode_all(body for (body,) in fetch(connection, select(chunk.body), chunk.id, numbers))
+    for part in in_parts(numbers):
+        connection.execute(delete(metric_chunks).where(chunk.id.in_(part)))
+    bounds = np.array([0, len(history)], np.int64)
+    save_points(connection, [key], Groups([("", "")], bounds, history.step, history.timestamp, history.value))

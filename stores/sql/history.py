@@ -1,0 +1,184 @@
+"""Histories in chunks: the points of one metric of one run, up to some thousand a row, in columns.
+
+    body    = header, zstd frame                      all integers little-endian
+
+    offset  size  header
+    0       1     format version, 1
+    1       1     bytes of a step delta: 0, 1, 2, 4 or 8
+    2       1     bytes of a timestamp delta: the same
+    3       1     0
+    4       4     number of points, at least 1
+    8       8     first step, signed
+    16      8     least step delta, signed
+    24      8     first timestamp, signed, ms since the epoch, UTC
+    32      8     least timestamp delta, signed
+
+Uncompressed the frame holds three columns one after the other: the step deltas, the timestamp deltas, the values. A delta is the
+difference to the point before, less the least delta, as an unsigned integer of the size that the header says; the first point has
+none; a size of 0 says that all are 0. Sums and differences are modulo 2**64. A value is a float 64, kept bit for bit. A column is
+shuffled: all first bytes, all second bytes, and so on, since the bytes of one place resemble each other.
+
+The points are in the order (step, timestamp, value). Chunks may overlap; the history is all of them, in that order.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+from sqlalchemy import Connection
+
+from flightlog.schema.columns import Floats
+from flightlog.schema.errors import DecodeError
+from flightlog.schema.records import Bytes, Ints
+from flightlog.stores.base import History
+from flightlog.stores.series import ordered
+from flightlog.stores.sql.points import Groups
+from flightlog.stores.sql.rows import Values, insert_rows
+from flightlog.stores.sql.summaries import extremes, is_negative_zero
+from flightlog.stores.sql.tables import metric_chunks
+
+FORMAT_VERSION = 1
+LEVEL = 1
+CHUNK = 4096
+"""Points in a full chunk."""
+
+_HEADER = struct.Struct("<BBBxIqqqq")
+_WIDTHS = (1, 2, 4, 8)
+_per_thread = threading.local()
+
+
+def save_points(connection: Connection, keys: Sequence[tuple[int, int]], groups: Groups) -> None:
+    """Write groups of points as chunks. `keys` are `runs.id` and `metric_names.id` of each group."""
+    insert_rows(connection, metric_chunks, sorted(chunk_rows(keys, groups), key=lambda row: (row["run"], row["metric"], row["min_step"])))
+
+
+def chunk_rows(keys: Sequence[tuple[int, int]], groups: Groups) -> list[Values]:
+    """Return the rows for groups of points; a long group becomes several of about equal size."""
+    owners, starts = _pieces(groups.bounds)
+    if not owners:
+        return []
+    ends = np.append(starts[1:], groups.bounds[-1])
+    low, high = extremes(groups.value, starts)
+    values = [_storable(column) for column in (low, high, groups.value[starts], groups.value[ends - 1])]
+    spans = zip(owners, starts.tolist(), ends.tolist(), *values, strict=True)
+    return [
+        {
+            "run": keys[owner][0],
+            "metric": keys[owner][1],
+            "count": end - start,
+            "min_step": int(groups.step[start]),
+            "max_step": int(groups.step[end - 1]),
+            "min_value": least,
+            "max_value": greatest,
+            "first_value": first,
+            "last_value": last,
+            "body": encode(History(groups.step[start:end], groups.time[start:end], groups.value[start:end])),
+        }
+        for owner, start, end, least, greatest, first, last in spans
+    ]
+
+
+def _pieces(bounds: Ints) -> tuple[list[int], Ints]:
+    """Return the group of each piece, and where it starts."""
+    owners: list[int] = []
+    starts: list[int] = []
+    for owner, (start, end) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
+        count = -(-(end - start) // CHUNK)
+        owners += [owner] * count
+        starts += [start + (end - start) * index // count for index in range(count)]
+    return owners, np.array(starts, np.int64)
+
+
+def _storable(column: Floats) -> list[float | None]:
+    return [value if math.isfinite(value) and not is_negative_zero(value) else None for value in column.tolist()]
+
+
+def encode(history: History) -> bytes:
+    """Encode points, at least one, that are in order."""
+    step_low, step_width, steps = _encode_deltas(history.step)
+    time_low, time_width, times = _encode_deltas(history.timestamp)
+    values = _shuffled(np.ascontiguousarray(history.value, "<f8"))
+    firsts = (int(history.step[0]), step_low, int(history.timestamp[0]), time_low)
+    header = _HEADER.pack(FORMAT_VERSION, step_width, time_width, len(history), *firsts)
+    return header + _compressor().compress(b"".join((steps, times, values)))
+
+
+def decode(body: bytes) -> History:
+    """Decode what `encode` made. Raises `DecodeError`."""
+    try:
+        version, step_width, time_width, count, step, step_low, time, time_low = _HEADER.unpack_from(body)
+        if version != FORMAT_VERSION:
+            raise DecodeError("newer-version", f"history format {version} is not known to this version of flightlog; upgrade it")
+        sizes = (step_width * (count - 1), time_width * (count - 1), 8 * count)
+        raw = np.frombuffer(_decompressor().decompress(body[_HEADER.size :], max_output_size=sum(sizes)), np.uint8)
+        steps, times, values = np.split(raw, np.cumsum(sizes[:2]))
+        return History(
+            _decode_deltas(steps, step_width, count, step, step_low),
+            _decode_deltas(times, time_width, count, time, time_low),
+            _unshuffled(values, 8).view("<f8"),
+        )
+    except (struct.error, ValueError, zstandard.ZstdError) as error:
+        raise DecodeError("malformed", f"not a chunk of history: {error}") from error
+
+
+def decode_all(bodies: Iterable[bytes]) -> History:
+    """Return the points of several chunks as one history, in order."""
+    parts = [decode(body) for body in bodies]
+    if not parts:
+        return History(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    columns = ([getattr(part, name) for part in parts] for name in ("step", "timestamp", "value"))
+    return ordered(History(*(np.concatenate(column) for column in columns)))
+
+
+def _encode_deltas(column: Ints) -> tuple[int, int, bytes]:
+    """Return the least delta, the bytes of one, and all of them shuffled."""
+    deltas = column[1:] - column[:-1]
+    if not len(deltas):
+        return 0, 0, b""
+    low = deltas.min()
+    above = (deltas - low).view(np.uint64)
+    most = int(above.max())
+    if not most:
+        return int(low), 0, b""
+    width = next(width for width in _WIDTHS if most < 1 << (8 * width))
+    return int(low), width, _shuffled(above.astype(f"<u{width}"))
+
+
+def _decode_deltas(raw: Bytes, width: int, count: int, first: int, low: int) -> Ints:
+    column = np.full(count, low, np.int64)
+    if width:
+        column[1:] += _unshuffled(raw, width).view(f"<u{width}").astype(np.int64)
+    column[0] = first
+    return np.cumsum(column, out=column)
+
+
+def _shuffled(column: npt.NDArray[Any]) -> bytes:
+    rows: Bytes = column.view(np.uint8).reshape(len(column), column.itemsize)
+    shuffled: bytes = rows.T.tobytes()
+    return shuffled
+
+
+def _unshuffled(raw: Bytes, width: int) -> Bytes:
+    return np.ascontiguousarray(raw.reshape(width, -1).T).ravel()
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    """Return this thread's compressor: one is not to be used by two threads at once."""
+    if not hasattr(_per_thread, "compressor"):
+        _per_thread.compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=False)
+    found: zstandard.ZstdCompressor = _per_thread.compressor
+    return found
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_per_thread, "decompressor"):
+        _per_thread.decompressor = zstandard.ZstdDecompressor()
+    found: zstandard.ZstdDecompressor = _per_thread.decompressor
+    return found

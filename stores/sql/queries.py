@@ -1,0 +1,150 @@
+"""What readers ask. Each answer takes a constant number of queries, however many runs it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Select, select, update
+
+from flightlog.schema.entities import Experiment, MetricSummary, Run, RunInfo
+from flightlog.schema.errors import NotFound
+from flightlog.schema.fold import ArtifactState, run_data
+from flightlog.stores import series
+from flightlog.stores.base import Envelope, History
+from flightlog.stores.sql.history import decode_all
+from flightlog.stores.sql.rows import fetch
+from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, load_experiments, path_hash, stamp_text
+from flightlog.stores.sql.summaries import SUMMARY_COLUMNS, from_row
+from flightlog.stores.sql.tables import artifacts, experiments, latest_metrics, metric_chunks, metric_names, params, runs, tags
+
+INFO_COLUMNS = tuple(
+    runs.c[name]
+    for name in ("run_id", "experiment_id", "user_id", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri", "name")
+)
+
+
+def get_run(connection: Connection, run_id: str) -> Run:
+    """Return a run. Raises `NotFound`."""
+    number = connection.execute(select(runs.c.id).where(runs.c.run_id == run_id)).scalar()
+    if number is None:
+        raise NotFound(f"no run has the id {run_id!r}")
+    return load_runs(connection, [number])[0]
+
+
+def load_runs(connection: Connection, numbers: Sequence[int]) -> list[Run]:
+    """Return the runs of the given `runs.id`, in that order."""
+    infos = {row[0]: row[1:] for row in fetch(connection, select(runs.c.id, *INFO_COLUMNS), runs.c.id, numbers)}
+    metrics: dict[int, list[MetricSummary]] = {number: [] for number in numbers}
+    query = select(latest_metrics.c.run, metric_names.c.name, *SUMMARY_COLUMNS).join_from(latest_metrics, metric_names)
+    for row in fetch(connection, query, latest_metrics.c.run, numbers):
+        metrics[row[0]].append(from_row(row[1], row[2:]))
+    texts = [_texts(connection, table.c.run, select(table.c.run, table.c.key, table.c.value), numbers) for table in (params, tags)]
+    return [_run(infos[number], metrics[number], texts[0][number], texts[1][number]) for number in numbers]
+
+
+def _texts(connection: Connection, owner: Any, query: Select[Any], numbers: Sequence[int]) -> dict[int, dict[str, Any]]:  # noqa: ANN401
+    found: dict[int, dict[str, Any]] = {number: {} for number in numbers}
+    for run, key, value in fetch(connection, query, owner, numbers):
+        found[run][key] = value
+    return found
+
+
+def _run(info: Sequence[Any], metrics: list[MetricSummary], run_params: dict[str, str], run_tags: dict[str, str | None]) -> Run:
+    run_id, experiment_id, *rest = info
+    return Run(RunInfo(run_id, str(experiment_id), *rest), run_data(metrics, run_params, run_tags))
+
+
+def get_experiment(connection: Connection, experiment_id: str) -> Experiment:
+    """Return an experiment. Raises `NotFound`."""
+    number = int(experiment_id) if experiment_id.isascii() and experiment_id.isdigit() and len(experiment_id) < 20 else -1  # noqa: PLR2004
+    found = load_experiments(connection, [number] if number < 2**63 else [])
+    if number not in found or found[number].experiment_id != experiment_id:
+        raise NotFound(f"no experiment has the id {experiment_id!r}")
+    return found[number].to_experiment()
+
+
+def get_experiment_by_name(connection: Connection, name: str) -> Experiment | None:
+    """Return the experiment of that name, or None."""
+    number = connection.execute(select(experiments.c.experiment_id).where(experiments.c.name == name)).scalar()
+    return None if number is None else load_experiments(connection, [number])[number].to_experiment()
+
+
+def list_experiments(connection: Connection, numbers: Sequence[int]) -> list[Experiment]:
+    """Return the experiments of the given ids, in that order."""
+    found = load_experiments(connection, numbers)
+    return [found[number].to_experiment() for number in numbers]
+
+
+def metric_arrays(connection: Connection, run_id: str, key: str, start_step: int | None, end_step: int | None) -> History:
+    """Return the points of a metric with steps in a range."""
+    query = _chunks(select(metric_chunks.c.body), run_id, key, start_step, end_step)
+    return series.between(decode_all(connection.execute(query).scalars()), start_step, end_step)
+
+
+def envelope(connection: Connection, run_id: str, key: str, buckets: int, start_step: int | None, end_step: int | None) -> Envelope:
+    """Return the envelope of a metric. Chunks that lie within one bucket, beside all others, are not read: their columns say enough."""
+    series.check_buckets(buckets)
+    names = ("id", "min_step", "max_step", "count", "min_value", "max_value", "first_value", "last_value")
+    rows = connection.execute(_chunks(select(*(metric_chunks.c[name] for name in names)), run_id, key, start_step, end_step)).all()
+    if not rows:
+        return series.points(decode_all([]))
+    low = min(row.min_step for row in rows) if start_step is None else start_step
+    high = max(row.max_step for row in rows) if end_step is None else end_step
+    widths = series.Buckets(buckets, low, high)
+    whole = _whole(rows, widths, low, high)
+    bodies = fetch(connection, select(metric_chunks.c.body), metric_chunks.c.id, [row.id for row, skip in zip(rows, whole, strict=True) if not skip])
+    points = series.points(series.between(decode_all(body for (body,) in bodies), low, high))
+    chunks = _summed([row for row, skip in zip(rows, whole, strict=True) if skip])
+    return series.bucketed(series.joined(points, chunks), widths)
+
+
+def _chunks(query: Select[Any], run_id: str, key: str, start_step: int | None, end_step: int | None) -> Select[Any]:
+    """Complete a query of chunks to those of one metric that may have steps in a range, in the order of their steps."""
+    chunk = metric_chunks.c
+    query = query.select_from(metric_chunks).join(runs).join(metric_names).where(runs.c.run_id == run_id, metric_names.c.name == key)
+    if start_step is not None:
+        query = query.where(chunk.max_step >= start_step)
+    if end_step is not None:
+        query = query.where(chunk.min_step <= end_step)
+    return query.order_by(chunk.min_step, chunk.id)
+
+
+def _whole(rows: Sequence[Any], widths: series.Buckets, low: int, high: int) -> list[bool]:
+    """Say of each chunk, in the order of their steps, whether its columns can stand for its points."""
+    first, last = (np.array([getattr(row, name) for row in rows], np.int64) for name in ("min_step", "max_step"))
+    reach = np.maximum.accumulate(last)
+    apart = np.ones(len(rows), np.bool_)
+    apart[1:] &= first[1:] > reach[:-1]
+    apart[:-1] &= last[:-1] < first[1:]
+    finite = np.array([None not in row[4:] for row in rows])
+    inside = (first >= low) & (last <= high) & (widths.of(first) == widths.of(last))
+    whole: list[bool] = (apart & finite & inside).tolist()
+    return whole
+
+
+def _summed(rows: Sequence[Any]) -> Envelope:
+    steps = np.array([row[1:4] for row in rows], np.int64).reshape(-1, 3).T
+    values = np.array([row[4:] for row in rows], np.float64).reshape(-1, 4).T
+    return Envelope(steps[0], steps[1], steps[2], values[0], values[1], values[2], values[3])
+
+
+def list_artifacts(connection: Connection, run_id: str) -> list[ArtifactState]:
+    """Return the artifacts of a run, in order of their paths."""
+    query = select(*ARTIFACT_COLUMNS).join_from(artifacts, runs).where(runs.c.run_id == run_id)
+    return sorted((artifact_of(row) for row in connection.execute(query)), key=lambda artifact: artifact.path)
+
+
+def pending_artifacts(connection: Connection, limit: int) -> list[tuple[str, str, ArtifactState]]:
+    """Return (run id, artifact URI of the run, artifact) for artifacts that wait to be stored."""
+    query = select(runs.c.run_id, runs.c.artifact_uri, *ARTIFACT_COLUMNS).join_from(artifacts, runs)
+    query = query.where(artifacts.c.state == "pending", runs.c.artifact_uri.is_not(None)).order_by(artifacts.c.run, artifacts.c.path)
+    return [(row[0], row[1], artifact_of(row[2:])) for row in connection.execute(query.limit(limit))]
+
+
+def settle_artifact(connection: Connection, run_id: str, artifact: ArtifactState, state: str, reason: str | None) -> None:
+    """Say what became of an artifact, unless a newer one at the path has come."""
+    run = select(runs.c.id).where(runs.c.run_id == run_id).scalar_subquery()
+    mine = (artifacts.c.run == run) & (artifacts.c.path_hash == path_hash(artifact.path)) & (artifacts.c.stamp == stamp_text(artifact.stamp))
+    connection.execute(update(artifacts).where(mine).values(state=state, reason=reason))

@@ -1,0 +1,241 @@
+"""Searches: nodes become the WHERE of a SELECT, an order its ORDER BY. `schema.filters.evaluate` says what they mean.
+
+An order by a metric reads the index of its values and stops when the page is full; the runs whose value
+is NaN or missing come last in every order and are asked for only when the page has room for them.
+
+Ranks of NaN and missing values are written out, since databases sort NULL differently; so is the collation where it is not by code point.
+ILIKE ignores the case of ASCII letters on SQLite and PostgreSQL, of all letters on MySQL.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column, Connection, Executable, String, and_, bindparam, case, false, func, literal, not_, or_, select, true
+from sqlalchemy.sql import FromClause
+
+from flightlog.schema.filters.nodes import Comparison, Field, Negation, Node, OrderKey, split_statistic
+from flightlog.schema.filters.paging import (
+    MISSING,
+    NAN,
+    PRESENT,
+    TEXT_LENGTH,
+    Position,
+    SortValue,
+    check_max_results,
+    decode_token,
+    digest,
+    encode_token,
+    experiment_keys,
+    is_text,
+    lifecycle_stages,
+)
+from flightlog.stores.sql.conditions import (
+    EXPERIMENTS,
+    NO_METRIC,
+    RUNS,
+    Condition,
+    Context,
+    Expression,
+    condition,
+    is_nan,
+    statistic_column,
+    statistic_id,
+)
+from flightlog.stores.sql.tables import experiments, latest_metrics, metric_names, params, runs
+
+
+def search_run_ids(
+    connection: Connection,
+    experiment_ids: Sequence[str],
+    node: Node | None,
+    order: Sequence[OrderKey],
+    view_type: int,
+    limit: int,
+    page_token: str | None,
+) -> tuple[list[int], str | None]:
+    """Return the keys (`runs.id`) of one page of the runs that match, in order, and the token of the next page, None on the last."""
+    keys = experiment_keys(experiment_ids)
+    context = Context(RUNS, connection.dialect.name, _metric_ids(connection, node, order))
+    chosen = runs.c.experiment_id.in_(bindparam("experiments", keys, expanding=True, literal_execute=True))
+    where = and_(chosen, runs.c.lifecycle_stage.in_(lifecycle_stages(view_type)), condition(node, context))
+    return _page(connection, Search(context, where, tuple(order), digest(order, node, keys, view_type)), limit, page_token)
+
+
+def search_experiment_ids(
+    connection: Connection, node: Node | None, order: Sequence[OrderKey], view_type: int, limit: int, page_token: str | None
+) -> tuple[list[int], str | None]:
+    """Return the ids of one page of the experiments that match, in order, and the token of the next page, None on the last."""
+    context = Context(EXPERIMENTS, connection.dialect.name, {})
+    where = and_(experiments.c.lifecycle_stage.in_(lifecycle_stages(view_type)), condition(node, context))
+    return _page(connection, Search(context, where, tuple(order), digest(order, node, view_type)), limit, page_token)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What all pages of a search share."""
+
+    context: Context
+    where: Condition
+    order: tuple[OrderKey, ...]
+    query: bytes
+
+
+@dataclass(frozen=True)
+class SortColumn:
+    """One key of an order. A rank of None stands for PRESENT, a value of None for nothing to compare; `where` limits the rows."""
+
+    rank: Expression | None
+    value: Expression | None
+    joins: tuple[tuple[FromClause, Condition], ...] = ()
+    where: Condition | None = None
+    outer: bool = True
+
+
+def _metric_ids(connection: Connection, node: Node | None, order: Sequence[OrderKey]) -> dict[str, int]:
+    fields = {*_fields(node), *(key.field for key in order)}
+    names = {field.key for field in fields if field.kind == "metric"}
+    names |= {split[0] for split in map(split_statistic, names) if split}
+    if not names:
+        return {}
+    rows = connection.execute(select(metric_names.c.name, metric_names.c.id).where(metric_names.c.name.in_(sorted(names))))
+    return {row.name: row.id for row in rows}
+
+
+def _fields(node: Node | None) -> Iterator[Field]:
+    if isinstance(node, Comparison):
+        yield node.field
+    elif isinstance(node, Negation):
+        yield from _fields(node.node)
+    elif node is not None:
+        for item in node.nodes:
+            yield from _fields(item)
+
+
+def _page(connection: Connection, search: Search, limit: int, page_token: str | None) -> tuple[list[int], str | None]:
+    wanted = check_max_results(limit) + 1
+    start = decode_token(page_token, search.order, search.query) if page_token else None
+    rows: list[Any] = []
+    for columns in _segments(search):
+        if len(rows) < wanted:
+            rows += connection.execute(_statement(search, columns, start, wanted - len(rows))).all()
+    token = encode_token(_position(rows[limit - 1], search.order), search.query) if len(rows) == wanted else None
+    return [row[0] for row in rows[:limit]], token
+
+
+def _position(row: Sequence[Any], order: Sequence[OrderKey]) -> Position:
+    pairs = zip(row[1::2], row[2::2], strict=True)
+    nothing = ("" if is_text(key.field) else 0 for key in order)
+    return tuple((rank, value if rank == PRESENT else none) for (rank, value), none in zip(pairs, nothing, strict=True))
+
+
+def _statement(search: Search, columns: Sequence[SortColumn], start: Position | None, limit: int) -> Executable:
+    """Select the id, then rank and value of each key of the order."""
+    source: FromClause = search.context.catalog.table
+    for column in columns:
+        for table, on in column.joins:
+            source = source.join(table, on, isouter=column.outer)
+    shown = [part for column in columns for part in (_or_literal(column.rank, PRESENT), _or_literal(column.value, 0))]
+    labelled = (part.label(f"sort_{index}") for index, part in enumerate(shown))
+    conditions = [column.where for column in columns if column.where is not None]
+    if start is not None:
+        conditions += [_not_before(columns[0], search.order[0], start[0]), _after(columns, search.order, start)]
+    chosen = select(search.context.catalog.id, *labelled).select_from(source).where(search.where, *conditions)
+    return chosen.order_by(*_order_by(columns, search.order)).limit(limit)
+
+
+def _or_literal(expression: Expression | None, value: int) -> Expression:
+    return literal(value) if expression is None else expression
+
+
+def _order_by(columns: Sequence[SortColumn], order: Sequence[OrderKey]) -> Iterator[Expression]:
+    for column, key in zip(columns, order, strict=True):
+        if column.rank is not None:
+            yield column.rank
+        if column.value is not None:
+            yield column.value if key.ascending else column.value.desc()
+
+
+def _after(columns: Sequence[SortColumn], order: Sequence[OrderKey], start: Position) -> Condition:
+    """Return what holds for the rows that come after a position: a later first key, or an equal one and a later second, and so on."""
+    after: Condition = false()
+    for column, key, (rank, value) in reversed(list(zip(columns, order, start, strict=True))):
+        compare = operator.gt if key.ascending else operator.lt
+        same_rank, later_rank = _compare_rank(column.rank, rank)
+        if column.value is None or rank != PRESENT:
+            after = or_(later_rank, and_(same_rank, after))
+        else:
+            after = or_(later_rank, and_(same_rank, or_(compare(column.value, value), and_(column.value == value, after))))
+    return after
+
+
+def _not_before(column: SortColumn, key: OrderKey, start: SortValue) -> Condition:
+    """Repeat what `_after` says of the first key, in a form for which an index can be used."""
+    rank, value = start
+    if column.rank is not None or column.value is None or rank != PRESENT:
+        return true()
+    return column.value >= value if key.ascending else column.value <= value
+
+
+def _compare_rank(column: Expression | None, rank: int) -> tuple[Condition, Condition]:
+    """Return the conditions that the rank is the same, and that it is later."""
+    if column is None:
+        return (true() if rank == PRESENT else false()), false()
+    return column == rank, column > rank
+
+
+def _segments(search: Search) -> Iterator[list[SortColumn]]:
+    """Yield the columns of the SELECTs whose rows, one after the other, are in order."""
+    columns = [_sort_column(key.field, search.context) for key in search.order]
+    first = search.order[0].field
+    if first.kind == "metric" and statistic_id(first.key, search.context) is None:
+        yield [_present_metric(columns[0]), *columns[1:]]
+        columns[0] = _absent_metric(columns[0])
+    yield columns
+
+
+def _present_metric(column: SortColumn) -> SortColumn:
+    table, _ = column.joins[0]
+    return SortColumn(None, table.c.last_value, column.joins, not_(is_nan(table, "last")), outer=False)
+
+
+def _absent_metric(column: SortColumn) -> SortColumn:
+    return SortColumn(column.rank, None, column.joins, _or_literal(column.rank, PRESENT) != PRESENT)
+
+
+def _sort_column(field: Field, context: Context) -> SortColumn:
+    if field.kind == "attribute":
+        return _sort_by_column(context.catalog.attributes[field.key], (), context)
+    if field.kind == "metric":
+        return _sort_by_metric(field.key, context)
+    table, owner = (params.alias(), "run") if field.kind == "param" else (context.catalog.tags.alias(), context.catalog.tag_owner.name)
+    on = and_(table.c[owner] == context.catalog.id, table.c.key == field.key)
+    return _sort_by_column(table.c.value, ((table, on),), context)
+
+
+def _sort_by_column(column: Column[Any], joins: tuple[tuple[FromClause, Condition], ...], context: Context) -> SortColumn:
+    value: Expression = context.by_code_point(func.substr(column, 1, TEXT_LENGTH)) if isinstance(column.type, String) else column
+    if not joins and not column.nullable:
+        return SortColumn(None, value)
+    return SortColumn(case((column.is_(None), MISSING), else_=PRESENT), value, joins)
+
+
+def _sort_by_metric(key: str, context: Context) -> SortColumn:
+    whole, join = _joined_metric(context.metric_ids.get(key, NO_METRIC))
+    rank = [(is_nan(whole, "last"), NAN), (whole.c.run.is_not(None), PRESENT)]
+    split = statistic_id(key, context)
+    if split is None:
+        return SortColumn(case(*rank, else_=MISSING), func.coalesce(whole.c.last_value, 0), (join,))
+    metric_id, statistic = split
+    part, part_join = _joined_metric(metric_id)
+    value = statistic_column(part, statistic)
+    rank += [(is_nan(part, statistic), NAN), (value.is_not(None), PRESENT)]
+    return SortColumn(case(*rank, else_=MISSING), func.coalesce(whole.c.last_value, value, 0), (join, part_join))
+
+
+def _joined_metric(metric_id: int) -> tuple[FromClause, tuple[FromClause, Condition]]:
+    table = latest_metrics.alias()
+    return table, (table, and_(table.c.run == runs.c.id, table.c.metric == metric_id))

@@ -1,0 +1,145 @@
+"""The SQL store: ledger, projector, queries and search behind `stores.base.Store`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flightlog.schema.blocks import Block
+from flightlog.schema.entities import DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
+from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
+from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
+from flightlog.schema.fold import ArtifactState
+from flightlog.schema.ids import WriterId, now_ms
+from flightlog.stores import series
+from flightlog.stores.base import Applied, Envelope, Gap, History
+from flightlog.stores.sql import compaction, ledger, projector, queries
+from flightlog.stores.sql.engine import open_engine, reading, writing
+from flightlog.stores.sql.migrations import migrate
+from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
+
+
+class SqlStore:
+    """A `Store` in a SQL database, which is made or brought up to date when it is opened. Threads and processes may share it."""
+
+    def __init__(self, database_url: str) -> None:
+        self._engine = open_engine(database_url)
+        self._compaction = compaction.Compaction()
+        migrate(self._engine)
+
+    def position(self, subject: str, writer: WriterId) -> int:
+        """See `Sink.position`."""
+        with reading(self._engine) as connection:
+            return ledger.position(connection, subject, writer)
+
+    def apply(self, items: Sequence[Block | Gap]) -> Applied:
+        """See `Sink.apply`."""
+        now = now_ms()
+        with writing(self._engine) as connection:
+            admitted, positions = ledger.admit(connection, items, now)
+            ledger.keep(connection, admitted)
+            letters = projector.project(connection, admitted, now)
+            ledger.keep_letters(connection, letters)
+        events = sum(len(part.item.records) for part in admitted if isinstance(part.item, Block))
+        return Applied(positions, [item.letter for item in letters], events)
+
+    def pending_artifacts(self, limit: int = 1000) -> list[tuple[str, str, ArtifactState]]:
+        """See `Sink.pending_artifacts`."""
+        with reading(self._engine) as connection:
+            return queries.pending_artifacts(connection, limit)
+
+    def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
+        """See `Sink.settle_artifact`."""
+        with writing(self._engine) as connection:
+            queries.settle_artifact(connection, run_id, artifact, state, reason)
+
+    def maintain(self) -> bool:
+        """See `Sink.maintain`. Merges small chunks of histories."""
+        return self._compaction.step(self._engine)
+
+    def get_run(self, run_id: str) -> Run:
+        """See `RunReader.get_run`."""
+        with reading(self._engine) as connection:
+            return queries.get_run(connection, run_id)
+
+    def search_runs(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = 1000,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[Run]:
+        """See `RunReader.search_runs`."""
+        node, order = parse_run_filter(filter_string), parse_run_order(order_by)
+        with reading(self._engine) as connection:
+            numbers, token = search_run_ids(connection, experiment_ids, node, order, run_view_type, max_results, page_token)
+            return PagedList(queries.load_runs(connection, numbers), token)
+
+    def get_experiment(self, experiment_id: str) -> Experiment:
+        """See `RunReader.get_experiment`."""
+        with reading(self._engine) as connection:
+            return queries.get_experiment(connection, experiment_id)
+
+    def get_experiment_by_name(self, name: str) -> Experiment | None:
+        """See `RunReader.get_experiment_by_name`."""
+        with reading(self._engine) as connection:
+            return queries.get_experiment_by_name(connection, name)
+
+    def search_experiments(
+        self,
+        view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = 1000,
+        filter_string: str | None = None,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> PagedList[Experiment]:
+        """See `RunReader.search_experiments`."""
+        node, order = parse_experiment_filter(filter_string), parse_experiment_order(order_by)
+        with reading(self._engine) as connection:
+            numbers, token = search_experiment_ids(connection, node, order, view_type, max_results, page_token)
+            return PagedList(queries.list_experiments(connection, numbers), token)
+
+    def metric_history(self, run_id: str, key: str) -> list[Metric]:
+        """See `RunReader.metric_history`."""
+        return series.to_metrics(key, self.metric_arrays(run_id, key))
+
+    def metric_arrays(self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None) -> History:
+        """See `RunReader.metric_arrays`."""
+        with reading(self._engine) as connection:
+            return queries.metric_arrays(connection, run_id, key, start_step, end_step)
+
+    def envelope(self, run_id: str, key: str, buckets: int = 1000, start_step: int | None = None, end_step: int | None = None) -> Envelope:
+        """See `RunReader.envelope`."""
+        with reading(self._engine) as connection:
+            return queries.envelope(connection, run_id, key, buckets, start_step, end_step)
+
+    def artifacts(self, run_id: str) -> list[ArtifactState]:
+        """See `RunReader.artifacts`."""
+        with reading(self._engine) as connection:
+            return queries.list_artifacts(connection, run_id)
+
+    def dead_letters(self, subject: str | None = None, writer: str | None = None) -> list[DeadLetter]:
+        """See `RunReader.dead_letters`."""
+        with reading(self._engine) as connection:
+            return ledger.letters(connection, subject, writer)
+
+    def writers(self, subject: str | None = None) -> list[WriterStatus]:
+        """See `RunReader.writers`."""
+        with reading(self._engine) as connection:
+            return ledger.statuses(connection, subject)
+
+    def ledger(self, subject: str | None = None) -> Iterator[Block]:
+        """See `RunReader.ledger`. Holds few blocks at once and no transaction in between."""
+        place = 0
+        while True:
+            with reading(self._engine) as connection:
+                blocks = ledger.blocks_after(connection, place, subject)
+            if not blocks:
+                return
+            yield from (block for _, block in blocks)
+            place = blocks[-1][0]
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._engine.dispose()

@@ -1,0 +1,480 @@
+"""What every store does. A backend's test class inherits `StoreContract` and says how to make a store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from contracts.facts import (
+    OTHER_RUN,
+    OTHER_WRITER,
+    RUN,
+    WRITER,
+    artifact,
+    block,
+    created,
+    exact_history,
+    metric,
+    param,
+    reasons,
+    started,
+    tag,
+)
+from flightlog.schema import events as e
+from flightlog.schema.entities import ViewType
+from flightlog.schema.errors import InvalidParameter, NotFound
+from flightlog.schema.ids import experiment_subject
+from flightlog.stores.base import Gap, Store
+
+EXPERIMENT = experiment_subject("7")
+
+
+class StoreContract:
+    """Given a store, when a batch is applied, then readers see it."""
+
+    def make_store(self) -> Store:
+        """Return an empty store."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        """Give an empty store and close it."""
+        store = self.make_store()
+        yield store
+        store.close()
+
+    # positions
+
+    def test_a_new_writer_is_expected_to_begin_at_0(self, store: Store) -> None:
+        assert store.position(RUN, WRITER) == 0
+
+    def test_applying_a_block_moves_the_position_to_its_end(self, store: Store) -> None:
+        applied = store.apply([block(RUN, started(), param("lr", "1"))])
+        assert (applied.positions, applied.events, applied.letters) == ({WRITER: 2}, 2, [])
+        assert store.position(RUN, WRITER) == 2
+
+    def test_applying_a_block_again_does_nothing(self, store: Store) -> None:
+        item = block(RUN, started(), metric("loss", 1.0), param("lr", "1"), param("lr", "2"))
+        store.apply([item])
+        again = store.apply([item, item])
+        assert (again.positions, again.events, again.letters) == ({WRITER: 4}, 0, [])
+        assert store.get_run(RUN).data.metric_summaries["loss"].count == 1
+        assert len(list(store.ledger())) == len(store.dead_letters()) == 1
+
+    def test_the_part_of_a_block_that_is_known_is_skipped(self, store: Store) -> None:
+        item = block(RUN, *(metric("loss", float(step), step) for step in range(10)))
+        store.apply([item.part(0, 6)])
+        assert store.apply([item]).events == 4
+        assert store.metric_arrays(RUN, "loss").step.tolist() == list(range(10))
+        assert [found.first_sequence for found in store.ledger()] == [0, 6]
+
+    def test_a_block_beyond_the_position_is_not_applied_at_all(self, store: Store) -> None:
+        applied = store.apply([block(RUN, param("lr", "1"), first=3)])
+        assert (applied.positions, applied.events) == ({WRITER: 0}, 0)
+        assert store.writers() == []
+        with pytest.raises(NotFound):
+            store.get_run(RUN)
+
+    def test_blocks_of_one_batch_follow_each_other(self, store: Store) -> None:
+        item = block(RUN, *(metric("loss", float(step), step) for step in range(10)))
+        assert store.apply([item.part(0, 3), item.part(3, 7), item.part(7, 10)]).positions == {WRITER: 10}
+        assert len(store.metric_arrays(RUN, "loss")) == 10
+
+    def test_writers_of_one_run_have_positions_of_their_own(self, store: Store) -> None:
+        store.apply([block(RUN, started(), param("lr", "1")), block(RUN, param("depth", "2"), writer=OTHER_WRITER)])
+        assert [(item.writer, item.committed) for item in store.writers(RUN)] == [(WRITER, 2), (OTHER_WRITER, 1)]
+        assert store.get_run(RUN).data.params == {"lr": "1", "depth": "2"}
+
+    def test_an_empty_batch_does_nothing(self, store: Store) -> None:
+        assert store.apply([]).positions == {}
+
+    # gaps
+
+    def test_a_gap_moves_the_position_and_leaves_a_dead_letter(self, store: Store) -> None:
+        store.apply([block(RUN, param("lr", "1"))])
+        applied = store.apply([Gap(RUN, WRITER, 1, 5, "corrupt-journal", "a checksum does not match", b"rest", 4)])
+        letter = store.dead_letters()[0]
+        assert applied.positions == {WRITER: 5} == {WRITER: store.position(RUN, WRITER)}
+        assert (letter.sequence, letter.count, letter.reason, letter.payload) == (1, 4, "corrupt-journal", b"rest")
+        assert reasons(applied.letters) == ["corrupt-journal"]
+
+    def test_a_gap_that_is_known_does_nothing(self, store: Store) -> None:
+        gap = Gap(RUN, WRITER, 0, 5, "corrupt-journal", "a checksum does not match")
+        store.apply([gap])
+        assert store.apply([gap]).letters == []
+        assert [letter.count for letter in store.dead_letters()] == [None]
+
+    def test_a_gap_that_is_partly_known_counts_the_rest(self, store: Store) -> None:
+        store.apply([block(RUN, param("a", "1"), param("b", "1"))])
+        store.apply([Gap(RUN, WRITER, 0, 5, "corrupt-journal", "a checksum does not match", b"", 5)])
+        assert [(letter.sequence, letter.count) for letter in store.dead_letters()] == [(2, 3)]
+
+    def test_a_gap_beyond_the_position_is_not_applied(self, store: Store) -> None:
+        assert store.apply([Gap(RUN, WRITER, 2, 5, "corrupt-journal", "a checksum does not match")]).positions == {WRITER: 0}
+        assert store.dead_letters() == []
+
+    def test_what_follows_a_gap_is_applied(self, store: Store) -> None:
+        store.apply([Gap(RUN, WRITER, 0, 3, "corrupt-journal", "torn"), block(RUN, param("lr", "1"), first=3)])
+        assert store.get_run(RUN).data.params == {"lr": "1"}
+
+    # runs
+
+    def test_a_started_run_is_read_back(self, store: Store) -> None:
+        store.apply([block(RUN, started(tags={"mlflow.user": "ada"}, user_id="ada"))])
+        info = store.get_run(RUN).info
+        assert (info.run_id, info.experiment_id, info.user_id, info.status) == (RUN, "0", "ada", "RUNNING")
+        assert (info.start_time, info.end_time, info.artifact_uri, info.run_name) == (1000, None, "/artifacts", "calm-owl-1")
+        assert store.get_run(RUN).data.tags == {"mlflow.runName": "calm-owl-1", "mlflow.user": "ada"}
+
+    def test_an_unknown_run_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFound, match=RUN):
+            store.get_run(RUN)
+
+    def test_any_event_of_an_unknown_run_makes_a_placeholder(self, store: Store) -> None:
+        store.apply([block(RUN, param("lr", "1", time=77))])
+        assert (store.get_run(RUN).info.experiment_id, store.get_run(RUN).info.start_time) == ("0", 77)
+
+    def test_points_alone_make_a_placeholder_that_starts_at_the_first_time(self, store: Store) -> None:
+        store.apply([block(RUN, metric("loss", 1.0, time=0), metric("loss", 1.0, time=55), metric("loss", 1.0, time=44))])
+        assert store.get_run(RUN).info.start_time == 55
+
+    def test_an_event_between_points_keeps_its_place_in_time(self, store: Store) -> None:
+        store.apply([block(RUN, metric("loss", 1.0, time=0), param("lr", "1", time=66), metric("loss", 1.0, time=55))])
+        assert store.get_run(RUN).info.start_time == 66
+
+    def test_a_placeholder_becomes_the_run_when_its_start_comes(self, store: Store) -> None:
+        store.apply([block(RUN, param("lr", "1", time=77))])
+        store.apply([block(RUN, started("7", "seven"), writer=OTHER_WRITER)])
+        assert (store.get_run(RUN).info.experiment_id, store.get_run(RUN).info.start_time) == ("7", 1000)
+        assert store.get_run(RUN).data.params == {"lr": "1"}
+
+    def test_a_run_ends_and_is_resumed(self, store: Store) -> None:
+        store.apply([block(RUN, started(), e.RunEnded(time=2000, status="FAILED", end_time=1999))])
+        assert (store.get_run(RUN).info.status, store.get_run(RUN).info.end_time) == ("FAILED", 1999)
+        store.apply([block(RUN, e.RunResumed(time=3000), writer=OTHER_WRITER)])
+        assert (store.get_run(RUN).info.status, store.get_run(RUN).info.end_time) == ("RUNNING", 1999)
+
+    def test_a_status_that_arrives_late_loses_to_a_later_one(self, store: Store) -> None:
+        store.apply([block(RUN, started(), e.RunEnded(time=3000, status="FINISHED", end_time=3000))])
+        store.apply([block(RUN, e.RunStatusChanged(time=2000, status="SCHEDULED"), writer=OTHER_WRITER)])
+        assert store.get_run(RUN).info.status == "FINISHED"
+
+    def test_a_run_is_deleted_and_restored(self, store: Store) -> None:
+        store.apply([block(RUN, started(), e.RunDeleted(time=2000))])
+        assert store.get_run(RUN).info.lifecycle_stage == "deleted"
+        assert [len(store.search_runs(["0"], run_view_type=view)) for view in (1, 2, 3)] == [0, 1, 1]
+        store.apply([block(RUN, e.RunRestored(time=3000), first=2)])
+        assert store.get_run(RUN).info.lifecycle_stage == "active"
+
+    def test_a_param_keeps_its_first_value_and_the_other_becomes_a_dead_letter(self, store: Store) -> None:
+        store.apply([block(RUN, param("lr", "1"))])
+        applied = store.apply([block(RUN, param("lr", "2"), param("lr", "1"), param("depth", "3"), first=1)])
+        assert store.get_run(RUN).data.params == {"depth": "3", "lr": "1"}
+        assert reasons(applied.letters) == reasons(store.dead_letters()) == ["param-conflict"]
+        assert store.dead_letters()[0].sequence == 1
+
+    def test_the_latest_tag_wins_whatever_arrives_last(self, store: Store) -> None:
+        store.apply([block(RUN, tag("color", "red", time=3000))])
+        store.apply([block(RUN, tag("color", "blue", time=2000), tag("form", "round"), writer=OTHER_WRITER)])
+        assert store.get_run(RUN).data.tags == {"color": "red", "form": "round"}
+
+    def test_a_deleted_tag_is_gone_until_it_is_set_later(self, store: Store) -> None:
+        store.apply([block(RUN, tag("color", "red"), e.TagDeleted(time=2000, key="color"))])
+        store.apply([block(RUN, tag("color", "blue", time=1500), writer=OTHER_WRITER)])
+        assert store.get_run(RUN).data.tags == {}
+        store.apply([block(RUN, tag("color", "green", time=2500), writer=OTHER_WRITER, first=1)])
+        assert store.get_run(RUN).data.tags == {"color": "green"}
+
+    def test_the_tag_of_the_name_is_the_name(self, store: Store) -> None:
+        store.apply([block(RUN, started())])
+        store.apply([block(RUN, tag("mlflow.runName", "grand-elk-2", time=2000), first=1)])
+        assert store.get_run(RUN).info.run_name == "grand-elk-2"
+        assert len(store.search_runs(["0"], "attributes.run_name = 'grand-elk-2'")) == 1
+
+    def test_text_of_any_length_and_script_comes_back(self, store: Store) -> None:
+        long = "длинный текст 長い 🛩 ' \" \\ %" * 1000
+        store.apply([block(RUN, param("описание", long), tag("名前", long), metric("потери", 1.0))])
+        data = store.get_run(RUN).data
+        assert (data.params, data.tags, data.metrics) == ({"описание": long}, {"名前": long}, {"потери": 1.0})
+
+    # metrics
+
+    def test_a_summary_holds_last_first_min_and_max(self, store: Store) -> None:
+        store.apply([block(RUN, metric("loss", 3.0, 1, 10), metric("loss", 1.0, 2, 20), metric("loss", 2.0, 3, 30))])
+        store.apply([block(RUN, metric("loss", 9.0, 0, 40), first=3)])
+        summary = store.get_run(RUN).data.metric_summaries["loss"]
+        ends = (summary.last, summary.first, summary.min, summary.max)
+        assert [(point.value, point.step, point.timestamp) for point in ends if point] == [(2, 3, 30), (9, 0, 40), (1, 2, 20), (9, 0, 40)]
+        assert (summary.count, summary.non_finite, store.get_run(RUN).data.metrics) == (4, 0, {"loss": 2.0})
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.7976931348623157e308, 5e-324, -0.0])
+    def test_every_float_comes_back_as_it_was(self, store: Store, value: float) -> None:
+        store.apply([block(RUN, metric("loss", value))])
+        summary = store.get_run(RUN).data.metric_summaries["loss"]
+        assert repr(summary.last.value) == repr(summary.first.value) == repr(value)
+        assert (summary.min is None) == math.isnan(value)
+        assert (repr(summary.max.value) if summary.max else "nan") == repr(value)
+        assert summary.non_finite == int(not math.isfinite(value))
+        assert repr(store.metric_arrays(RUN, "loss").value.tolist()) == repr([value])
+
+    def test_equal_points_are_kept_as_two(self, store: Store) -> None:
+        store.apply([block(RUN, metric("loss", 1.0), metric("loss", 1.0))])
+        assert len(store.metric_history(RUN, "loss")) == store.get_run(RUN).data.metric_summaries["loss"].count == 2
+
+    def test_histories_come_in_the_order_that_each_reader_promises(self, store: Store) -> None:
+        points = [(5, 10, 1.0), (4, 99, 7.0), (5, 9, 100.0), (5, 10, math.nan), (5, 10, -1.0), (5, 10, 0.5)]
+        store.apply([block(RUN, *(metric("loss", value, step, time) for step, time, value in points[:3]))])
+        store.apply([block(RUN, *(metric("loss", value, step, time) for step, time, value in points[3:]), first=3)])
+        arrays = exact_history(store.metric_arrays(RUN, "loss"))
+        assert arrays == [(4, 99, "7.0"), (5, 9, "100.0"), (5, 10, "-1.0"), (5, 10, "nan"), (5, 10, "0.5"), (5, 10, "1.0")]
+        assert [(item.timestamp, item.step) for item in store.metric_history(RUN, "loss")] == [(9, 5), *[(10, 5)] * 4, (99, 4)]
+
+    def test_a_range_of_steps_includes_both_ends(self, store: Store) -> None:
+        store.apply([block(RUN, *(metric("loss", float(step), step) for step in range(10)))])
+        assert store.metric_arrays(RUN, "loss", 3, 5).step.tolist() == [3, 4, 5]
+        assert store.metric_arrays(RUN, "loss", None, 1).step.tolist() == [0, 1]
+        assert store.metric_arrays(RUN, "loss", 8, None).step.tolist() == [8, 9]
+        assert store.metric_arrays(RUN, "loss", 7, 2).step.tolist() == []
+
+    def test_steps_and_times_may_be_as_great_as_64_bits_hold(self, store: Store) -> None:
+        points = [(-(2**63), 0), (-1, 2**63 - 1), (0, 1), (2**63 - 1, 5)]
+        store.apply([block(RUN, *(metric("loss", 1.0, step, time) for step, time in points))])
+        history = store.metric_arrays(RUN, "loss")
+        assert list(zip(history.step.tolist(), history.timestamp.tolist(), strict=True)) == points
+        assert store.envelope(RUN, "loss", 2).count.tolist() == [2, 2]
+        assert store.envelope(RUN, "loss", 1).count.tolist() == [4]
+
+    def test_unknown_runs_and_metrics_have_no_points(self, store: Store) -> None:
+        store.apply([block(RUN, metric("loss", 1.0))])
+        for run_id, key in ((RUN, "other"), (OTHER_RUN, "loss")):
+            assert store.metric_history(run_id, key) == []
+            assert len(store.metric_arrays(run_id, key)) == len(store.envelope(run_id, key).start) == 0
+
+    def test_an_envelope_has_a_row_for_each_bucket_with_points(self, store: Store) -> None:
+        values = [math.nan, 5.0, -1.0, math.inf, math.nan, math.nan]
+        store.apply([block(RUN, *(metric("loss", value, step) for step, value in zip((0, 1, 2, 3, 8, 9), values, strict=True)))])
+        found = store.envelope(RUN, "loss", buckets=5)
+        assert (found.start.tolist(), found.end.tolist(), found.count.tolist()) == ([0, 2, 8], [1, 3, 9], [2, 2, 2])
+        assert repr(found.min.tolist()) == "[5.0, -1.0, nan]"
+        assert repr(found.max.tolist()) == "[5.0, inf, nan]"
+        assert repr(found.first.tolist()) == "[nan, -1.0, nan]"
+        assert repr(found.last.tolist()) == "[5.0, inf, nan]"
+
+    def test_an_envelope_has_at_least_one_bucket(self, store: Store) -> None:
+        with pytest.raises(InvalidParameter, match="0"):
+            store.envelope(RUN, "loss", buckets=0)
+
+    def test_an_envelope_of_a_long_history_equals_that_of_its_points(self, store: Store) -> None:
+        values = np.random.default_rng(0).normal(size=20_000).tolist()
+        item = block(RUN, *(metric("loss", value, step) for step, value in enumerate(values)))
+        for start in range(0, 20_000, 5_000):
+            store.apply([item.part(start, start + 5_000)])
+        found = store.envelope(RUN, "loss", 2, 100, 19_899)
+        halves = np.array(values[100:19_900]).reshape(2, -1)
+        assert found.count.tolist() == [9900, 9900]
+        assert (found.min.tolist(), found.max.tolist()) == (halves.min(axis=1).tolist(), halves.max(axis=1).tolist())
+        assert (found.first.tolist(), found.last.tolist()) == (halves[:, 0].tolist(), halves[:, -1].tolist())
+
+    def test_several_metrics_of_one_event_belong_to_one_step(self, store: Store) -> None:
+        store.apply([block(RUN, e.MetricsLogged(time=1, step=4, points=(("a", 1.0), ("b", 2.0), ("a", 3.0))))])
+        assert store.metric_arrays(RUN, "a").value.tolist() == [1.0, 3.0]
+        assert store.get_run(RUN).data.metrics == {"a": 3.0, "b": 2.0}
+
+    # dead letters
+
+    def test_what_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_goes_on(self, store: Store) -> None:
+        unknown_metric = block(RUN, metric("loss", 1.0)).records.payload(0).replace(b"\xce\x00\x00\x00\x00", b"\xce\x00\x00\x00\x09")
+        facts = (b"junk", b"\x94\xcd\x03\xe7\x01\x01\x80", b"\x94\x02\x63\x01\x80", unknown_metric, b"\x94\x02\x01\x01\x80", metric("loss", 2.0))
+        applied = store.apply([block(RUN, *facts)])
+        assert reasons(applied.letters) == ["malformed", "unknown-type", "newer-version", "unknown-metric", "invalid"]
+        assert [(letter.sequence, letter.payload) for letter in store.dead_letters(RUN, WRITER)] == list(enumerate(facts[:5]))
+        assert store.metric_arrays(RUN, "loss").value.tolist() == [2.0]
+        assert [item.dead_letters for item in store.writers()] == [5]
+
+    def test_metrics_in_another_wire_form_count_as_well(self, store: Store) -> None:
+        compact = b"\x95\x01\x01\x07\x03\x92\x00\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00"
+        store.apply([block(RUN, metric("loss", 2.0, 1), compact, metric("loss", 3.0, 5))])
+        assert exact_history(store.metric_arrays(RUN, "loss")) == [(1, 1000, "2.0"), (3, 7, "1.0"), (5, 1000, "3.0")]
+
+    def test_a_time_beyond_63_bits_is_invalid(self, store: Store) -> None:
+        late = block(RUN, metric("loss", 1.0, time=2**63 - 1)).records.payload(0).replace(b"\xcf\x7f", b"\xcf\xff")
+        assert reasons(store.apply([block(RUN, metric("loss", 1.0), late)]).letters) == ["invalid"]
+        assert len(store.metric_arrays(RUN, "loss")) == 1
+
+    def test_dead_letters_are_found_by_subject_and_writer(self, store: Store) -> None:
+        store.apply([block(RUN, b"a"), block(OTHER_RUN, b"b"), block(RUN, b"c", writer=OTHER_WRITER)])
+        assert [letter.payload for letter in store.dead_letters()] == [b"a", b"b", b"c"]
+        assert [letter.payload for letter in store.dead_letters(RUN)] == [b"a", b"c"]
+        assert [letter.payload for letter in store.dead_letters(writer=OTHER_WRITER)] == [b"c"]
+
+    @pytest.mark.parametrize("subject", [RUN, EXPERIMENT])
+    def test_an_event_under_the_wrong_subject_becomes_a_dead_letter(self, store: Store, subject: str) -> None:
+        fact = created("7", "seven") if subject == RUN else metric("loss", 1.0)
+        assert len(store.apply([block(subject, fact)]).letters) == 1
+
+    # experiments
+
+    def test_the_default_experiment_always_exists(self, store: Store) -> None:
+        assert store.get_experiment("0").name == "Default"
+        found = store.get_experiment_by_name("Default")
+        assert found is not None
+        assert found.experiment_id == "0"
+
+    def test_a_run_founds_the_experiment_that_it_names(self, store: Store) -> None:
+        store.apply([block(RUN, started("7", "seven", artifact_location="/seven"))])
+        found = store.get_experiment("7")
+        assert (found.name, found.artifact_location, found.creation_time, found.lifecycle_stage) == ("seven", "/seven", 1000, "active")
+
+    def test_a_run_without_a_name_for_its_experiment_founds_one_named_after_the_id(self, store: Store) -> None:
+        store.apply([block(RUN, started("7"))])
+        assert store.get_experiment("7").name == "experiment-7"
+        store.apply([block(EXPERIMENT, created("7", "seven"))])
+        assert (store.get_experiment("7").name, store.get_experiment("7").artifact_location) == ("seven", "/artifacts/7")
+
+    def test_a_run_goes_to_the_experiment_that_has_the_name_under_another_id(self, store: Store) -> None:
+        store.apply([block(EXPERIMENT, created("7", "seven")), block(RUN, started("8", "seven"))])
+        assert store.get_run(RUN).info.experiment_id == "7"
+        with pytest.raises(NotFound):
+            store.get_experiment("8")
+
+    def test_an_experiment_cannot_be_created_under_a_taken_name(self, store: Store) -> None:
+        applied = store.apply([block(EXPERIMENT, created("7", "seven")), block(experiment_subject("8"), created("8", "seven"))])
+        assert reasons(applied.letters) == ["name-taken"]
+        with pytest.raises(NotFound):
+            store.get_experiment("8")
+
+    def test_creating_an_experiment_again_is_harmless(self, store: Store) -> None:
+        again = [created("7", "seven", tags={"a": "1"}), created("7", "seven", 2000, {"a": "2"})]
+        assert store.apply([block(EXPERIMENT, *again)]).letters == []
+        assert (store.get_experiment("7").tags, store.get_experiment("7").creation_time) == ({"a": "2"}, 1000)
+
+    def test_an_experiment_is_renamed_and_its_old_name_is_free(self, store: Store) -> None:
+        store.apply([block(EXPERIMENT, created("7", "seven"), e.ExperimentRenamed(time=2000, name="sept"))])
+        assert (store.get_experiment("7").name, store.get_experiment("7").last_update_time) == ("sept", 2000)
+        assert store.get_experiment_by_name("seven") is None
+        assert store.apply([block(experiment_subject("8"), created("8", "seven"))]).letters == []
+
+    def test_an_experiment_cannot_be_renamed_onto_a_taken_name(self, store: Store) -> None:
+        applied = store.apply([block(EXPERIMENT, created("7", "seven"), e.ExperimentRenamed(time=2000, name="Default"))])
+        assert reasons(applied.letters) == ["name-taken"]
+        assert store.get_experiment("7").name == "seven"
+
+    def test_two_experiments_may_swap_their_names_in_one_batch(self, store: Store) -> None:
+        first = block(EXPERIMENT, created("7", "seven"), e.ExperimentRenamed(time=2000, name="spare"))
+        second = block(experiment_subject("8"), created("8", "eight"), e.ExperimentRenamed(time=2000, name="seven"))
+        third = block(EXPERIMENT, e.ExperimentRenamed(time=3000, name="eight"), first=2)
+        assert store.apply([first, second, third]).letters == []
+        assert [store.get_experiment(key).name for key in ("7", "8")] == ["eight", "seven"]
+
+    def test_an_event_of_an_unknown_experiment_becomes_a_dead_letter(self, store: Store) -> None:
+        assert reasons(store.apply([block(EXPERIMENT, e.ExperimentTagSet(time=1, key="a", value="b"))]).letters) == ["unknown-experiment"]
+
+    @pytest.mark.parametrize("experiment_id", ["", "abc", "007", "-1", "٣", str(2**63), "9" * 5000])
+    def test_an_experiment_id_that_is_no_number_is_refused(self, store: Store, experiment_id: str) -> None:
+        applied = store.apply([block(RUN, started(experiment_id)), block(experiment_subject("x"), created("x", "x"))])
+        assert reasons(applied.letters) == ["invalid", "invalid"]
+        assert store.get_run(RUN).info.experiment_id == "0"
+        with pytest.raises(NotFound):
+            store.get_experiment(experiment_id)
+
+    def test_tags_of_an_experiment_are_set_and_deleted(self, store: Store) -> None:
+        facts = (created("7", "seven", tags={"a": "1", "b": "1"}), e.ExperimentTagSet(time=2000, key="a", value="2"))
+        store.apply([block(EXPERIMENT, *facts, e.ExperimentTagDeleted(time=2000, key="b"))])
+        assert store.get_experiment("7").tags == {"a": "2"}
+
+    def test_deleting_an_experiment_deletes_its_runs_and_restoring_it_restores_them(self, store: Store) -> None:
+        store.apply([block(RUN, started("7", "seven")), block(OTHER_RUN, started("0"))])
+        store.apply([block(EXPERIMENT, e.ExperimentDeleted(time=2000))])
+        assert [store.get_run(run).info.lifecycle_stage for run in (RUN, OTHER_RUN)] == ["deleted", "active"]
+        assert [item.experiment_id for item in store.search_experiments()] == ["0"]
+        assert [item.experiment_id for item in store.search_experiments(ViewType.DELETED_ONLY)] == ["7"]
+        store.apply([block(EXPERIMENT, e.ExperimentRestored(time=3000), first=1)])
+        assert store.get_run(RUN).info.lifecycle_stage == store.get_experiment("7").lifecycle_stage == "active"
+
+    def test_deleting_an_experiment_reaches_the_runs_of_the_same_batch(self, store: Store) -> None:
+        deleted = block(EXPERIMENT, created("7", "seven"), e.ExperimentDeleted(time=2000))
+        store.apply([block(RUN, started("7", "seven")), deleted, block(OTHER_RUN, started("7", "seven"))])
+        assert [store.get_run(run).info.lifecycle_stage for run in (RUN, OTHER_RUN)] == ["deleted", "active"]
+
+    def test_a_run_that_was_deleted_later_than_its_experiment_stays_so(self, store: Store) -> None:
+        store.apply([block(RUN, started("7", "seven"), e.RunDeleted(time=5000))])
+        store.apply([block(EXPERIMENT, e.ExperimentDeleted(time=2000), e.ExperimentRestored(time=3000))])
+        assert store.get_run(RUN).info.lifecycle_stage == "deleted"
+
+    # artifacts
+
+    def test_an_artifact_waits_until_it_is_settled(self, store: Store) -> None:
+        store.apply([block(RUN, started(), artifact("plots/loss.png"), artifact("model.bin"))])
+        pending = store.pending_artifacts()
+        assert [(run_id, uri, item.path) for run_id, uri, item in pending] == [
+            (RUN, "/artifacts", "model.bin"),
+            (RUN, "/artifacts", "plots/loss.png"),
+        ]
+        store.settle_artifact(RUN, pending[0][2], "stored")
+        store.settle_artifact(RUN, pending[1][2], "failed", "the bucket is gone")
+        assert store.pending_artifacts() == []
+        assert [(item.state, item.reason) for item in store.artifacts(RUN)] == [("stored", None), ("failed", "the bucket is gone")]
+
+    def test_settling_an_artifact_spares_a_newer_one_at_its_path(self, store: Store) -> None:
+        store.apply([block(RUN, started(), artifact("model.bin"))])
+        old = store.pending_artifacts()[0][2]
+        store.apply([block(RUN, artifact("model.bin", time=2000, size=5), first=2)])
+        store.settle_artifact(RUN, old, "stored")
+        assert [(item.size, item.state) for item in store.artifacts(RUN)] == [(5, "pending")]
+
+    def test_artifacts_of_a_run_without_a_root_wait_unseen(self, store: Store) -> None:
+        store.apply([block(RUN, artifact("model.bin"))])
+        assert (store.pending_artifacts(), len(store.artifacts(RUN)), store.artifacts(OTHER_RUN)) == ([], 1, [])
+
+    def test_pending_artifacts_come_in_bounded_number(self, store: Store) -> None:
+        store.apply([block(RUN, started(), *(artifact(f"{number}.txt") for number in range(5)))])
+        assert len(store.pending_artifacts(2)) == 2
+
+    # searches and the ledger
+
+    def test_runs_are_found_by_experiment_and_filter(self, store: Store) -> None:
+        store.apply([
+            block(RUN, started("7", "seven"), metric("loss", 0.5), param("lr", "1")),
+            block(OTHER_RUN, started("7", "seven", time=2000), metric("loss", 1.5)),
+        ])
+        assert [run.info.run_id for run in store.search_runs(["7"])] == [OTHER_RUN, RUN]
+        assert [run.info.run_id for run in store.search_runs(["7"], "metrics.loss < 1 and params.lr = '1'")] == [RUN]
+        assert store.search_runs(["0"]) == []
+
+    def test_pages_of_runs_add_up_to_the_whole(self, store: Store) -> None:
+        store.apply([block(f"{number:032x}", started(time=1000 + number), metric("loss", 1.0)) for number in range(7)])
+        found, token = [], None
+        while token or not found:
+            page = store.search_runs(["0"], max_results=3, order_by=["attributes.start_time ASC"], page_token=token)
+            found += [run.info.start_time for run in page]
+            token = page.token
+        assert found == list(range(1000, 1007))
+
+    def test_pages_of_experiments_add_up_to_the_whole(self, store: Store) -> None:
+        for number in range(1, 4):
+            store.apply([block(experiment_subject(str(number)), created(str(number), f"e{number}"))])
+        first = store.search_experiments(max_results=3, order_by=["name ASC"])
+        rest = store.search_experiments(max_results=3, order_by=["name ASC"], page_token=first.token)
+        assert [item.name for item in [*first, *rest]] == ["Default", "e1", "e2", "e3"]
+        assert rest.token is None
+
+    def test_the_ledger_gives_back_every_block_in_the_order_of_application(self, store: Store) -> None:
+        items = [block(RUN if number % 2 else OTHER_RUN, param(f"p{number}", "1"), b"junk", first=2 * (number // 2)) for number in range(50)]
+        store.apply(items)
+        found = list(store.ledger())
+        assert [(item.subject, item.writer, item.first_sequence) for item in found] == [(item.subject, WRITER, item.first_sequence) for item in items]
+        assert [list(item.records.payloads()) for item in found] == [list(item.records.payloads()) for item in items]
+        assert len(list(store.ledger(RUN))) == 25
+
+    def test_housekeeping_changes_nothing_that_a_reader_sees(self, store: Store) -> None:
+        item = block(RUN, *(metric("loss", float(step % 7), step // 3, step) for step in range(100)))
+        for start in range(100):
+            store.apply([item.part(start, start + 1)])
+        before = exact_history(store.metric_arrays(RUN, "loss"))
+        while store.maintain():
+            pass
+        assert exact_history(store.metric_arrays(RUN, "loss")) == before
+        assert len(before) == 100

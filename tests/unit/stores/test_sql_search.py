@@ -1,0 +1,193 @@
+"""The SQL search over SQLite: pages, tokens, bounds, plans, and what other databases are asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import pytest
+from contracts.state_rows import insert_experiments, insert_runs, memory_engine, summary
+from flightlog.schema.errors import InvalidParameter
+from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
+from flightlog.schema.filters.parser import MAX_COMPARISONS, MAX_DEPTH, MAX_PATTERN, MAX_VALUES, parse_experiment_filter, parse_run_filter
+from flightlog.schema.fold import NEVER, ExperimentState, RunState, Stamped
+from flightlog.stores.sql.conditions import RUNS, Context, condition
+from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
+from flightlog.stores.sql.tables import runs
+from sqlalchemy import Connection, event, select
+from sqlalchemy.dialects import mssql, mysql, postgresql, sqlite
+from sqlalchemy.engine import Dialect
+
+
+@pytest.fixture
+def connection() -> Iterator[Connection]:
+    engine = memory_engine()
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def search(
+    connection: Connection, text: str = "", order: Sequence[str] = (), *, view: int = 1, limit: int = 100, token: str | None = None, ids: Sequence[str] = ("0",)
+) -> tuple[list[int], str | None]:
+    return search_run_ids(connection, ids, parse_run_filter(text), parse_run_order(list(order)), view, limit, token)
+
+
+METRICS = {1: 2.0, 2: math.nan, 3: None, 4: 1.0, 5: math.inf, 6: -math.inf, 7: None, 8: math.nan}
+UPWARDS = [6, 4, 1, 5, 8, 2, 7, 3]
+"""The keys of those runs by the metric; among NaN and among missing the latest start comes first."""
+
+
+def runs_with_metrics() -> list[RunState]:
+    return [
+        RunState(f"r{key}", start_time=key, metrics={} if value is None else {"loss": summary("loss", value)}) for key, value in METRICS.items()
+    ]
+
+
+@pytest.mark.parametrize("limit", range(1, 9))
+def test_pages_cross_from_numbers_to_nan_to_missing(connection: Connection, limit: int) -> None:
+    insert_runs(connection, runs_with_metrics())
+    found, token = search(connection, order=["metrics.loss"], limit=limit)
+    while token:
+        more, token = search(connection, order=["metrics.loss"], limit=limit, token=token)
+        found += more
+    assert found == UPWARDS
+
+
+def test_a_full_last_page_has_no_token(connection: Connection) -> None:
+    insert_runs(connection, runs_with_metrics())
+    assert search(connection, limit=8)[1] is None
+    assert search(connection, limit=7)[1] is not None
+
+
+def test_runs_that_come_in_between_shift_no_page(connection: Connection) -> None:
+    states = [RunState(f"r{number}", start_time=number) for number in range(10, 14)]
+    insert_runs(connection, states)
+    first, token = search(connection, limit=2)
+    connection.execute(runs.delete().where(runs.c.id == first[-1]))
+    row = connection.execute(select(runs).limit(1)).mappings().one()
+    connection.execute(runs.insert().values({**row, "id": 99, "run_id": "new", "start_time": 50}))
+    assert search(connection, limit=2, token=token)[0] == [2, 1]
+
+
+OTHER_SEARCHES = [
+    {"text": "metrics.loss > 1"},
+    {"order": ["metrics.loss"]},
+    {"view": 3},
+    {"ids": ["0", "1"]},
+]
+
+
+@pytest.mark.parametrize("other", OTHER_SEARCHES, ids=[next(iter(item)) for item in OTHER_SEARCHES])
+def test_a_token_of_another_search_is_refused(connection: Connection, other: dict[str, object]) -> None:
+    insert_runs(connection, runs_with_metrics())
+    _, token = search(connection, limit=1)
+    with pytest.raises(InvalidParameter, match="belongs to another search"):
+        search(connection, limit=1, token=token, **other)  # type: ignore[arg-type]  # a table of keyword arguments
+
+
+@pytest.mark.parametrize("limit", [0, 50_001])
+def test_a_page_holds_1_to_50000_rows(connection: Connection, limit: int) -> None:
+    with pytest.raises(InvalidParameter, match="max_results"):
+        search(connection, limit=limit)
+    with pytest.raises(InvalidParameter, match="max_results"):
+        search_experiment_ids(connection, None, parse_experiment_order(None), 1, limit, None)
+
+
+def test_only_the_given_experiments_and_stages_are_searched(connection: Connection) -> None:
+    states = [RunState("a", "1"), RunState("b", "2"), RunState("c", "1", lifecycle_stage="deleted")]
+    insert_runs(connection, states)
+    assert search(connection, ids=["1"])[0] == [1]
+    assert search(connection, ids=["1", "2"], view=3)[0] == [1, 2, 3]
+    assert search(connection, ids=["1"], view=2)[0] == [3]
+    assert search(connection, ids=[])[0] == []
+    assert search(connection, ids=[str(number) for number in range(50_000)])[0] == [1, 2]
+
+
+@pytest.mark.parametrize(("view", "ids"), [(1, [2, 1]), (2, [3]), (3, [3, 2, 1])])
+def test_experiments_are_searched_by_stage(connection: Connection, view: int, ids: list[int]) -> None:
+    states = [ExperimentState(str(key), f"e{key}", "", creation_time=key) for key in (1, 2)]
+    states.append(ExperimentState("3", "e3", "", lifecycle_stage="deleted", creation_time=3, tags={"k": Stamped("v", NEVER)}))
+    insert_experiments(connection, states)
+    assert search_experiment_ids(connection, None, parse_experiment_order(None), view, 10, None) == (ids, None)
+    tagged = parse_experiment_filter("tags.k = 'v' AND experiment_id NOT IN ('1', '2')")
+    assert search_experiment_ids(connection, tagged, parse_experiment_order(None), 3, 10, None) == ([3], None)
+
+
+def nested(depth: int) -> str:
+    leaf = "metrics.loss.min != 1"
+    text = leaf
+    for level in range(depth // 2):
+        text = f"NOT ({leaf} {'AND' if level % 2 else 'OR'} {text})"
+    return text
+
+
+GREATEST = {
+    "depth": nested(MAX_DEPTH),
+    "comparisons": " OR ".join(["metrics.loss.min != 1"] * MAX_COMPARISONS),
+    "patterns": " OR ".join(["NOT params.a ILIKE '%x%'"] * MAX_COMPARISONS),
+    "values": f"run_id IN ({','.join(map(repr, map(str, range(MAX_VALUES))))})",
+    "pattern": f"params.a LIKE '{'é' * (MAX_PATTERN - 2)}'",
+}
+
+
+@pytest.mark.parametrize("name", GREATEST)
+def test_the_greatest_filters_that_parse_can_be_run(connection: Connection, name: str) -> None:
+    states = runs_with_metrics()
+    states[0].metrics["loss.min"] = summary("loss.min", 1.0)
+    insert_runs(connection, states)
+    order = [f"metrics.m{number}.max DESC" for number in range(20)]
+    assert search(connection, GREATEST[name], order)[1] is None
+
+
+def test_a_search_takes_two_statements_and_no_more_for_the_rest(connection: Connection) -> None:
+    insert_runs(connection, runs_with_metrics())
+    seen: list[str] = []
+    event.listen(connection, "before_cursor_execute", lambda _c, _u, statement, *_: seen.append(statement))
+    search(connection, "metrics.loss > 0", ["metrics.loss"], limit=1)
+    assert len(seen) == 2
+    search(connection, "metrics.loss > 0", ["metrics.loss"], limit=10)
+    assert len(seen) == 5
+    search(connection, "params.a = '1'", limit=1)
+    assert len(seen) == 6
+
+
+PLANS = [
+    ("metrics.loss > 0", [], "SEARCH latest_metrics USING COVERING INDEX ix_latest_metrics_metric_last_value (metric=? AND last_value>?)"),
+    ("params.lr = '1'", [], "SEARCH params USING COVERING INDEX ix_params_key_value_run (key=? AND value=?)"),
+    ("tags.team LIKE '%1'", [], "SEARCH tags USING COVERING INDEX ix_tags_key_value_run (key=? AND value>?)"),
+    ("", [], "SEARCH runs USING INDEX ix_runs_experiment_id_start_time (experiment_id=?)"),
+    ("metrics.loss.min > 0", [], "SEARCH latest_metrics USING PRIMARY KEY (run=? AND metric=?)"),
+    ("", ["metrics.loss"], "SEARCH latest_metrics_1 USING COVERING INDEX ix_latest_metrics_metric_last_value (metric=?)"),
+    ("", ["metrics.loss DESC"], "SEARCH latest_metrics_1 USING COVERING INDEX ix_latest_metrics_metric_last_value (metric=?)"),
+]
+
+
+@pytest.mark.parametrize(("text", "order", "step"), PLANS, ids=[f"{text or 'all'} {order}" for text, order, _ in PLANS])
+def test_a_search_reads_indexes(connection: Connection, text: str, order: list[str], step: str) -> None:
+    insert_runs(connection, runs_with_metrics())
+    steps: list[str] = []
+
+    def explain(connection: Connection, _cursor: object, statement: str, parameters: tuple[object, ...], *_: object) -> None:
+        if statement.startswith("SELECT runs.id"):
+            rows = connection.connection.driver_connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)  # type: ignore[union-attr]
+            steps.extend(row[3] for row in rows)
+
+    event.listen(connection, "before_cursor_execute", explain)
+    search(connection, text, order, limit=1)
+    assert step in steps, steps
+
+
+DIALECTS: list[tuple[str, Dialect, str, str]] = [
+    ("sqlite", sqlite.dialect(), "params.value LIKE 'a\\_['", "lower(params.value) LIKE lower('A')"),
+    ("postgresql", postgresql.dialect(), "params.value LIKE 'a\\\\_['", "lower(params.value COLLATE \"C\") LIKE lower('A' COLLATE \"C\")"),
+    ("mysql", mysql.dialect(), "params.value LIKE 'a\\\\\\\\_['", "lower(params.value) LIKE lower('A')"),
+    ("mssql", mssql.dialect(), "params.value LIKE 'a\\_[[]'", "lower(params.value) LIKE lower('A')"),
+]
+
+
+@pytest.mark.parametrize(("name", "dialect", "like", "ilike"), DIALECTS, ids=[item[0] for item in DIALECTS])
+def test_patterns_have_no_escape_character_on_any_database(name: str, dialect: Dialect, like: str, ilike: str) -> None:
+    for text, expected in (("params.k LIKE 'a\\_['", like), ("params.k ILIKE 'A'", ilike)):
+        where = condition(parse_run_filter(text), Context(RUNS, name, {}))
+        assert expected in str(where.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

@@ -1,0 +1,1 @@
+"""Facts being filed: the ingest loop, its sources, artifact uploads and housekeeping."""

@@ -1,0 +1,76 @@
+"""The ingest loop: take blocks, apply, store artifacts, acknowledge. A crash anywhere repeats the batch, which then does nothing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from flightlog.schema.errors import StoreUnavailable
+from flightlog.stores.base import Sink
+from flightlog.worker.sources.base import Source
+from flightlog.worker.uploads import Uploads
+
+log = logging.getLogger("flightlog.worker")
+
+BATCH_EVENTS = 50_000
+PAUSE = 0.25
+"""Seconds between looks when there is little to do: small batches are filed at most so late."""
+FIRST_RETRY, LAST_RETRY = 0.5, 30.0
+
+
+class Ingest:
+    """Moves events from a source into a store until it is told to stop, or there is nothing to do for `idle` seconds."""
+
+    def __init__(self, source: Source, sink: Sink, uploads: Uploads, idle: float | None = None) -> None:
+        self._source, self._sink, self._uploads = source, sink, uploads
+        self._idle = idle
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Leave after the batch in hand. Safe in a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until stopped or idle."""
+        quiet_since = time.monotonic()
+        while not self._stop.is_set():
+            events = self._step_with_retry()
+            if events or self._source.is_live:
+                quiet_since = time.monotonic()
+            if events < BATCH_EVENTS // 2:
+                if self._idle is not None and time.monotonic() - quiet_since >= self._idle:
+                    return
+                if not events and self._sink.maintain():
+                    continue
+                self._source.wait(PAUSE)
+
+    def step(self) -> int:
+        """Move one batch; return how many events it had."""
+        items = self._source.take(BATCH_EVENTS)
+        if not items:
+            return 0
+        applied = self._sink.apply(items)
+        self._uploads.run()
+        self._source.acknowledge(applied)
+        return applied.events or len(items)
+
+    def _step_with_retry(self) -> int:
+        """Move one batch, again and again with growing pauses while the store cannot be reached: nothing is lost meanwhile."""
+        pause = FIRST_RETRY
+        while not self._stop.is_set():
+            try:
+                return self.step()
+            except StoreUnavailable as error:
+                log.warning("the store cannot take events now, trying again in %g s: %s", pause, error)
+                self._source.rewind()
+                self._stop.wait(pause)
+                pause = min(2 * pause, LAST_RETRY)
+        return 0
+
+    def drain(self) -> int:
+        """Move everything that is there now; return how many events there were. Raises `StoreUnavailable`."""
+        total = 0
+        while events := self.step():
+            total += events
+        return total

@@ -1,0 +1,1 @@
+"""Where a worker takes blocks from."""

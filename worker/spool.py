@@ -1,0 +1,110 @@
+"""The spool worker: one process that files what the journals of one spool hold. Held together by a lock file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from flightlog.schema.names import WORKER_LOCK
+from flightlog.schema.settings import Location
+from flightlog.stores import open_store
+from flightlog.stores.base import Store
+from flightlog.worker.ingest import Ingest
+from flightlog.worker.sources.spool import SpoolSource
+from flightlog.worker.uploads import Uploads
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing keeps a second worker away, and the store's positions keep the data right
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger("flightlog.worker")
+
+
+def run_spool_worker(location: Location, idle: float | None = None) -> bool:
+    """File events until stopped, or idle for so many seconds. False if another worker is at it."""
+    location.spool.mkdir(parents=True, exist_ok=True)
+    with spool_lock(location) as mine:
+        if not mine:
+            return False
+        raise_file_limit()
+        store = open_store(location.database_url)
+        try:
+            _run(location, store, idle)
+        finally:
+            store.close()
+    return True
+
+
+def _run(location: Location, store: Store, idle: float | None) -> None:
+    source = SpoolSource(location.spool, store.position)
+    ingest = Ingest(source, store, Uploads(location.spool, store), idle)
+    try:
+        with _stopped_by_signals(ingest):
+            log.info("filing %s into %s", location.spool, location.tracking_uri)
+            ingest.run()
+    finally:
+        source.close()
+
+
+def drain_spool(location: Location, store: Store) -> int | None:
+    """File what a spool holds now, in this process; return the number of events, or None if a worker is at it already."""
+    location.spool.mkdir(parents=True, exist_ok=True)
+    with spool_lock(location) as mine:
+        if not mine:
+            return None
+        source = SpoolSource(location.spool, store.position)
+        try:
+            return Ingest(source, store, Uploads(location.spool, store)).drain()
+        finally:
+            source.close()
+
+
+@contextmanager
+def spool_lock(location: Location) -> Iterator[bool]:
+    """Hold the right to file a spool; gives False when somebody else has it. Freed by the system when its holder dies."""
+    descriptor = os.open(location.spool / WORKER_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _stopped_by_signals(ingest: Ingest) -> Iterator[None]:
+    """SIGTERM or SIGINT: finish the batch in hand and leave. A second one: leave now; nothing is lost either way."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        ingest.stop()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: one for each writer."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
