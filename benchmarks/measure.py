@@ -54,14 +54,27 @@ def report(title: str, figures: Sequence[Figure], notes: Sequence[str] = ()) -> 
         table.add_column(column, justify="left" if column == "figure" else "right", no_wrap=column != "figure")
     for figure in figures:
         sign = ">=" if figure.at_least else "<="
-        table.add_row(figure.name, figure.measured, figure.floor, f"{figure.ratio:.3g}", f"{sign} {figure.reach:g}", "ok" if figure.is_reached else "MISSED")
+        table.add_row(
+            figure.name,
+            figure.measured,
+            figure.floor,
+            f"{figure.ratio:.3g}",
+            f"{sign} {figure.reach:g}",
+            "ok" if figure.is_reached else "MISSED",
+        )
     console = Console(width=max(Console().width, 110))
     console.print(table)
     for note in notes:
         console.print(note, highlight=False)
     RESULTS.mkdir(exist_ok=True)
     machine = {"python": platform.python_version(), "system": platform.platform(), "processor": platform.processor()}
-    record = {"title": title, "time": time.time(), "machine": machine, "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in figures], "notes": list(notes)}
+    record = {
+        "title": title,
+        "time": time.time(),
+        "machine": machine,
+        "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in figures],
+        "notes": list(notes),
+    }
     path = RESULTS / f"{Path(sys.argv[0]).stem}-{time.strftime('%Y%m%dT%H%M%S')}.json"
     path.write_text(json.dumps(record, indent=2))
     console.print(f"kept in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", highlight=False)

@@ -13,9 +13,10 @@ from typing import Any
 
 from flightlog.producer import doorbell, snapshots
 from flightlog.producer.caretaker import Caretaker
-from flightlog.producer.journal import Journal, SpoolPolicy
+from flightlog.producer.journal import Journal
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
+from flightlog.producer.spool import Spool
 from flightlog.schema import events as e
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import experiment_subject
@@ -31,7 +32,11 @@ LAST_RETRY = 60.0
 POLL = 0.002
 MAX_POLL = 0.05
 
-REJECTION_CODES = {"param-conflict": "INVALID_PARAMETER_VALUE", "name-taken": "RESOURCE_ALREADY_EXISTS", "unknown-experiment": "RESOURCE_DOES_NOT_EXIST"}
+REJECTION_CODES = {
+    "param-conflict": "INVALID_PARAMETER_VALUE",
+    "name-taken": "RESOURCE_ALREADY_EXISTS",
+    "unknown-experiment": "RESOURCE_DOES_NOT_EXIST",
+}
 
 
 class Producer:
@@ -41,12 +46,12 @@ class Producer:
         self.location = location
         self.settings = settings
         self._caretaker = caretaker
-        self._policy = SpoolPolicy(location.spool, settings.spool_limit, settings.spool_full)
+        self._spool = Spool(location.spool, settings.spool_limit, settings.spool_full)
+        self._recorders: OrderedDict[str, Recorder] = OrderedDict()
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._recorders: OrderedDict[str, Recorder] = getattr(self, "_recorders", OrderedDict())
         self._closing: list[Journal] = []
         self._alive: weakref.WeakSet[Journal] = weakref.WeakSet(recorder.journal for recorder in self._recorders.values())
         self._next_try = 0.0
@@ -58,7 +63,7 @@ class Producer:
         with self._lock:
             recorder = self._recorders.get(subject)
             if recorder is None:
-                recorder = self._recorders[subject] = Recorder(Journal(subject, self._policy, self._caretaker.wake))
+                recorder = self._recorders[subject] = Recorder(Journal(subject, self._spool, self._caretaker.wake))
                 self._alive.add(recorder.journal)
                 if len(self._recorders) > MAX_OPEN:
                     self._close_oldest()
@@ -134,7 +139,9 @@ class Producer:
         """Record that a deleted run is active again."""
         return self._record(check_run_id(run_id), e.RunRestored)
 
-    def create_experiment(self, experiment_id: str, name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None) -> RunOperations:
+    def create_experiment(
+        self, experiment_id: str, name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None
+    ) -> RunOperations:
         """Record that an experiment exists."""
         fields = {
             "experiment_id": experiment_id,
@@ -207,8 +214,8 @@ class Producer:
         timeout = self.settings.sync_timeout if timeout is None else timeout
         if not self._wait_until(lambda: journal.committed > sequence, timeout):
             raise NotCommitted(
-                f"event {sequence} of {journal.subject} was not committed within {timeout:g} s; it is safe in {self.location.spool} "
-                f"and arrives when a worker runs there: flightlog worker --spool {self.location.spool}"
+                f"event {sequence} of {journal.subject} was not committed within {timeout:g} s; "
+                f"events are safe in the journal and {self.how_to_file()}"
             )
         rejection = journal.newest_rejection() if journal.rejected else None
         if rejection is not None and rejection[0] == sequence:
@@ -269,6 +276,7 @@ class Producer:
 
     def tend(self) -> None:
         """Do what is slow for all journals, and see that a worker is there for what is not committed."""
+        self._spool.tend()
         for journal in self._journals():
             journal.tend()
         self._release_committed()
@@ -298,10 +306,11 @@ class Producer:
     def _warn_worker(self, error: Exception) -> None:
         if not self._worker_warned:
             self._worker_warned = True
-            log.warning(
-                "flightlog: no worker could be started (%s). Events are kept in %s; file them later with: flightlog worker --spool %s --tracking-uri %s",
-                error, self.location.spool, self.location.spool, self.location.tracking_uri,
-            )  # fmt: skip
+            log.warning("flightlog: no worker could be started (%s). Events are safe in the journal and %s", error, self.how_to_file())
+
+    def how_to_file(self) -> str:
+        """Return how events that are in the journal get into the store, for messages."""
+        return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {self.location.tracking_uri}"
 
     def close(self) -> None:
         """Say that this process writes no more; how far the store is can still be seen."""

@@ -1,7 +1,7 @@
 """The fluent API: the verbs that a script calls, on the active run of its context. Each body is little more than one call.
 
-Signatures and results are MLflow's. Asynchronous is the default: a call returns when its event is in the journal. `synchronous=True` waits for
-the commit and raises what the store said; `synchronous=False` returns a `RunOperations`.
+Signatures and results are MLflow's. Asynchronous is the default: a call returns when its event is in the journal. `synchronous=True` waits
+for the commit and raises what the store said; `synchronous=False` returns a `RunOperations`.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ def start_run(
     """Start a run, or resume the one of `run_id`, and make it the active run of this context. Makes no round trip for a new run."""
     stack = active_runs.get()
     if stack and not nested:
+        active = stack[-1].info.run_id
         raise FlightlogException(
-            f"run {stack[-1].info.run_id} is already active; end it with end_run(), use it, or start a nested run with start_run(nested=True)"
+            f"run {active} is already active; end it with end_run(), or start one inside it with start_run(nested=True)"
         )
     resumed = run_id or context.settings.run_id if not stack else run_id
     if resumed is not None:
@@ -128,9 +129,8 @@ def _parent(stack: tuple[ActiveRun, ...], parent_run_id: str | None) -> str | No
 
 def _start_tags(tags: Mapping[str, Any] | None, description: str | None, parent: str | None, run_name: str | None) -> dict[str, str]:
     given = {check_key("tag", key): str(value) for key, value in (tags or {}).items()}
-    if description is not None:
-        if given.setdefault(NOTE_TAG, description) != description:
-            raise InvalidParameter(f"description {description!r} and the tag {NOTE_TAG} {given[NOTE_TAG]!r} differ; give one of them")
+    if description is not None and given.setdefault(NOTE_TAG, description) != description:
+        raise InvalidParameter(f"description {description!r} and the tag {NOTE_TAG} {given[NOTE_TAG]!r} differ; give one of them")
     if run_name is not None and given.get(RUN_NAME_TAG, run_name) != run_name:
         raise InvalidParameter(f"run_name {run_name!r} and the tag {RUN_NAME_TAG} {given[RUN_NAME_TAG]!r} differ; give one of them")
     if parent is not None:
@@ -163,7 +163,13 @@ def _start(experiment_id: str | None, run_name: str | None, tags: dict[str, str]
 
 
 def run_started(
-    producer: Producer, run_id: str, experiment_id: str, experiment_name: str | None, run_name: str | None, tags: dict[str, str], start_time: int | None = None
+    producer: Producer,
+    run_id: str,
+    experiment_id: str,
+    experiment_name: str | None,
+    run_name: str | None,
+    tags: dict[str, str],
+    start_time: int | None = None,
 ) -> e.RunStarted:
     """Return the event that starts a run, with a random name if none is given."""
     location = producer.location.artifact_location(experiment_id)
@@ -205,7 +211,11 @@ def _resume(run_id: str, run_name: str | None, tags: Mapping[str, Any] | None, d
     producer = context.producer
     known = _known_run(run_id)
     producer.resume(run_id)
-    for key, value in {**(tags or {}), **({NOTE_TAG: description} if description else {}), **({RUN_NAME_TAG: run_name} if run_name else {})}.items():
+    for key, value in {
+        **(tags or {}),
+        **({NOTE_TAG: description} if description else {}),
+        **({RUN_NAME_TAG: run_name} if run_name else {}),
+    }.items():
         producer.set_tag(run_id, key, value)
     return ActiveRun(known, producer)
 
@@ -223,7 +233,9 @@ def _known_run(run_id: str) -> Run:
         raise FlightlogException(f"cannot resume run {run_id}: it is deleted; restore it with restore_run first")
     chosen = context.experiment_id
     if chosen is not None and chosen != run.info.experiment_id:
-        raise FlightlogException(f"run {run_id} belongs to experiment {run.info.experiment_id}, and the active experiment is {chosen}; call set_experiment first")
+        raise FlightlogException(
+            f"run {run_id} belongs to experiment {run.info.experiment_id}, and the active experiment is {chosen}; call set_experiment first"
+        )
     return run
 
 
@@ -382,10 +394,10 @@ def log_text(text: str, artifact_file: str, run_id: str | None = None) -> None:
 def log_dict(dictionary: Any, artifact_file: str, run_id: str | None = None) -> None:  # noqa: ANN401 - any JSON value
     """Log a dictionary or list as a JSON artifact, or as YAML where the name ends in .yml or .yaml."""
     producer, subject = _target(run_id)
-    _finish(producer.log_bytes(subject, dump_dictionary(dictionary, artifact_file), artifact_file), None)
+    _finish(producer.log_bytes(subject, dump_dictionary(dictionary), artifact_file), None)
 
 
-def dump_dictionary(dictionary: Any, artifact_file: str) -> bytes:  # noqa: ANN401 - any JSON value
+def dump_dictionary(dictionary: Any) -> bytes:  # noqa: ANN401 - any JSON value
     """Return the bytes of a `log_dict` artifact. JSON is read by every YAML reader, so .yml needs no other writer."""
     return json.dumps(dictionary, indent=2, default=str).encode()
 
@@ -407,7 +419,11 @@ def figure_bytes(figure: Any, artifact_file: str, save_kwargs: dict[str, Any]) -
         return buffer.getvalue()
     if hasattr(figure, "to_image"):
         html = extension == "html"
-        return figure.to_html(**{"include_plotlyjs": "cdn", **save_kwargs}).encode() if html else bytes(figure.to_image(format=extension, **save_kwargs))
+        return (
+            figure.to_html(**{"include_plotlyjs": "cdn", **save_kwargs}).encode()
+            if html
+            else bytes(figure.to_image(format=extension, **save_kwargs))
+        )
     raise TypeError(f"a figure must be matplotlib's or plotly's, not {type(figure).__name__}")
 
 
@@ -421,4 +437,3 @@ def get_artifact_uri(artifact_path: str | None = None) -> str:
 def flush_async_logging() -> None:
     """Wait until the store has committed everything that this process has logged. Raises `NotCommitted` if it takes too long."""
     lifecycle.settle_all(context.settings.sync_timeout)
-

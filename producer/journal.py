@@ -9,49 +9,41 @@ from __future__ import annotations
 
 import itertools
 import logging
+import mmap
 import os
 import threading
 import time
 import zlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from flightlog.producer.segments import Segment
+from flightlog.producer.spool import Spool, SpoolFull
 from flightlog.schema import codec, frames
 from flightlog.schema.errors import JournalFull
 from flightlog.schema.events import EventsDropped
 from flightlog.schema.ids import new_writer_id, now_ms
-from flightlog.schema.settings import FullPolicy
 
 log = logging.getLogger("flightlog")
 
 FIRST_SIZE = 64 << 10
 GROWTH = 16
-FULL_SIZE = 4 << 20
-"""Segments grow from 64 KiB over 1 MiB to 4 MiB: a short run takes little room, a long one few files."""
+FULL_SIZE = 8 << 20
+"""Segments grow from 64 KiB over 1 MiB to 8 MiB: a short run takes little room, a long one few files."""
+PROMPT_SIZE = 1 << 20
+"""A log call that has to make a segment itself, because it is faster than the caretaker, makes a small one."""
 RESERVE = 1024
 """The last bytes of a segment are kept for the events that must still fit when the disk is full: what was dropped, and the end."""
 WARN_EVERY = 60.0
 
 
-@dataclass(frozen=True)
-class SpoolPolicy:
-    """What a journal may take: `limit` bytes for the whole spool, and what happens when it, or the disk, is full."""
-
-    folder: Path
-    limit: int
-    when_full: FullPolicy
-
-
 class Journal:
     """Appends payloads for one subject. All methods may be called from any thread; `append` also from a signal handler."""
 
-    def __init__(self, subject: str, policy: SpoolPolicy, wake: Callable[[], None]) -> None:
+    def __init__(self, subject: str, spool: Spool, wake: Callable[[], None]) -> None:
         """Create nothing yet: the first append does. `wake` asks the caretaker to call `prepare` soon."""
         self.subject = subject
-        self._policy = policy
+        self._spool = spool
         self._wake = wake
         self._lock = threading.RLock()
         self._begin_writer()
@@ -68,7 +60,9 @@ class Journal:
         self._rejection: tuple[int, str, str] | None = None
         self._segment: Segment | None = None
         self._next: Segment | None = None
-        self._retired: list[Segment] = []
+        self._retired: list[tuple[Segment, int | None]] = []
+        """Segments that are full, with the sequence after their last event; None where they say so themselves already."""
+        self._tended_position = 0
         self._position = self._soft_limit = self._limit = 0
         self._busy = False
         self._deferred: deque[bytes] = deque()
@@ -163,7 +157,7 @@ class Journal:
         self._closed = False
         if self._segment is not None:
             self._look()
-            self._retired.append(self._segment)
+            self._retired.append((self._segment, None))
             self._segment = None
         self._position = self._soft_limit = self._limit = 0
 
@@ -175,8 +169,7 @@ class Journal:
             return False
         if self._segment is not None:
             self._look()
-            self._segment.finish(frames.SEALED, self.sequence)
-            self._retired.append(self._segment)
+            self._retired.append((self._segment, self.sequence))
         segment.begin(frames.SegmentHeader(self.writer, self.subject, segment.number, self.sequence, segment.capacity, now_ms(), _meta()))
         self._grown += 1
         self._segment = segment
@@ -201,23 +194,21 @@ class Journal:
             prepared.discard()
         elif self._full:
             return None
-        return self._create(max(needed, self._next_size()))
+        return self._create(max(needed, min(self._next_size(), PROMPT_SIZE)))
 
     def _next_size(self) -> int:
-        return min(FIRST_SIZE * GROWTH**self._grown, FULL_SIZE)
+        return min(FIRST_SIZE * int(GROWTH**self._grown), FULL_SIZE)
 
     def _create(self, capacity: int) -> Segment | None:
         """Create the next segment's file, or remember why not."""
         try:
-            self._policy.folder.mkdir(parents=True, exist_ok=True)
-            used = sum(entry.stat().st_size for entry in os.scandir(self._policy.folder) if entry.name.endswith(frames.SUFFIX))
-            if used + capacity > self._policy.limit:
-                self._full = f"the spool {self._policy.folder} holds {used} bytes and its limit is {self._policy.limit}; raise FLIGHTLOG_SPOOL_LIMIT or start a worker"
-                return None
-            number = next(self._numbers)
-            segment = Segment(self._policy.folder / frames.segment_name(self.writer, number), number, capacity)
+            segment = self._spool.create(self.writer, next(self._numbers), capacity)
+        except SpoolFull as error:
+            self._full = str(error)
+            return None
         except OSError as error:
-            self._full = f"the journal in {self._policy.folder} cannot grow: {error}; free some space, make the folder writable, or set FLIGHTLOG_SPOOL to another one"
+            advice = "free some space, make the folder writable, or set FLIGHTLOG_SPOOL to another one"
+            self._full = f"the journal in {self._spool.folder} cannot grow: {error}; {advice}"
             return None
         self._full = None
         return segment
@@ -225,9 +216,9 @@ class Journal:
     def _without_room(self, payload: bytes) -> int:
         """Treat an event for which there is no room as the policy says."""
         reason = self._full or "no room"
-        if self._policy.when_full == "raise":
+        if self._spool.when_full == "raise":
             raise JournalFull(f"the event was not recorded: {reason}")
-        if self._policy.when_full == "block":
+        if self._spool.when_full == "block":
             self._warn("flightlog: logging waits for room: %s", reason)
             self._wait_for_room()
             return self.append(payload)
@@ -276,11 +267,19 @@ class Journal:
         if self._full:
             self.prepare()
         with self._tending:
-            for segment in self._retired[:]:
-                self._settle(segment)
+            self._settle_retired()
             segment, position = self._segment, self._position
             if segment is not None and not self._closed:
-                segment.sync(position)
+                segment.sync(self._worth_syncing(position))
+
+    def _worth_syncing(self, position: int) -> int:
+        """Return up to where to write to disk: not the page that is being filled, for it would stop the next call until it is written.
+
+        A writer that fills no page in a round gets that one written too: it would otherwise wait for long.
+        """
+        written = position - self._tended_position
+        self._tended_position = position
+        return position - position % mmap.PAGESIZE if written > mmap.PAGESIZE else position
 
     def prepare(self) -> None:
         """Have the next segment ready when this one fills, so that no log call has to make it."""
@@ -292,17 +291,24 @@ class Journal:
             return
         prepared.populate()
         with self._lock:
-            late = self._segment is not None and self._segment.number > prepared.number
-            if self._closed or late:
-                prepared.discard()
-            else:
+            if self._is_wanted(prepared):
                 self._next = prepared
+            else:
+                prepared.discard()
         self._room.set()
 
-    def _settle(self, segment: Segment) -> None:
-        segment.sync(segment.capacity)
-        self._retired.remove(segment)
-        segment.close()
+    def _is_wanted(self, prepared: Segment) -> bool:
+        return not self._closed and (self._segment is None or self._segment.number < prepared.number)
+
+    def _settle_retired(self) -> None:
+        """Seal full segments, write them to disk and let go of them. Here, because a page that the disk has may take long to write to."""
+        while self._retired:
+            segment, end = self._retired[0]
+            if end is not None:
+                segment.finish(frames.SEALED, end)
+            segment.sync(segment.capacity)
+            self._retired.pop(0)
+            segment.close()
 
     @property
     def committed(self) -> int:
@@ -357,15 +363,15 @@ class Journal:
         with self._tending, self._lock:
             if not self._closed:
                 return
+            self._settle_retired()
             self._look()
-            for segment in [*self._retired, *([self._segment] if self._segment else [])]:
+            segment, self._segment = self._segment, None
+            if segment is not None:
                 segment.close()
-            self._retired = []
-            self._segment = None
 
     def abandon(self) -> None:
         """Forget the parent's files after a fork: this process starts as another writer, with nothing written and new locks."""
-        segments = [self._segment, self._next, *self._retired]
+        segments = [self._segment, self._next, *(segment for segment, _ in self._retired)]
         self._lock = threading.RLock()
         self._begin_writer()
         for segment in segments:

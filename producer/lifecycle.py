@@ -131,9 +131,10 @@ def finish() -> None:
         producer.close()
         if not producer.settle(timeout if producer.can_arrive else 0):
             log.warning(
-                "flightlog: %d events are not in the store yet. They are safe in %s and arrive when a worker runs: flightlog worker --spool %s --tracking-uri %s",
-                producer.pending(), producer.location.spool, producer.location.spool, producer.location.tracking_uri,
-            )  # fmt: skip
+                "flightlog: %d events are not in the store yet; they are safe in the journal and %s",
+                producer.pending(),
+                producer.how_to_file(),
+            )
         _say_losses(producer.dropped(), producer.rejections())
         producer.release()
 
@@ -149,9 +150,9 @@ def settle_all(timeout: float) -> None:
     """Wait until the store has everything that this process logged. Raises `NotCommitted`."""
     for producer in context.producers():
         if not producer.settle(timeout):
+            pending = producer.pending()
             raise NotCommitted(
-                f"{producer.pending()} events were not committed within {timeout:g} s; they are safe in {producer.location.spool} "
-                f"and arrive when a worker runs there: flightlog worker --spool {producer.location.spool}"
+                f"{pending} events were not committed within {timeout:g} s; they are safe in the journal and {producer.how_to_file()}"
             )
 
 

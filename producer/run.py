@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flightlog.producer.client import Producer
 from flightlog.producer.context import context
 from flightlog.producer.recorder import Recorder
 from flightlog.schema.entities import Run
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Status = str
 
@@ -36,7 +39,7 @@ class ActiveRun(Run):
             recorder = self._recorder = self.producer.recorder(self.info.run_id)
         return recorder
 
-    def __enter__(self) -> ActiveRun:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 
 ADJECTIVES = (
-    "agile amber bold brave bright brisk calm clear crisp dapper deft eager early fair fleet fresh gentle golden grand happy humble keen kind "
-    "light lively lucid lunar merry mild nimble noble polar proud quick quiet rapid silent silver smooth solar steady stellar swift tidy upbeat vivid warm wise"
+    "agile amber bold brave bright brisk calm clear crisp dapper deft eager early fair fleet fresh gentle golden grand happy humble keen "
+    "kind light lively lucid lunar merry mild nimble noble polar proud quick quiet rapid silent silver smooth solar steady stellar swift "
+    "tidy upbeat vivid warm wise"
 ).split()
 NOUNS = (
-    "auk bat bee boar carp cod colt crab crane crow deer dove duck eagle egret elk ewe falcon finch fox gnat goose grouse gull hare hawk heron hog horse "
-    "ibis jay kite koi lark lynx mare mink mole moose moth mule newt owl perch pike pony quail ray rook seal shad shrew snipe stag stork swan swift tern toad trout wasp wren"
+    "auk bat bee boar carp cod colt crab crane crow deer dove duck eagle egret elk ewe falcon finch fox gnat goose grouse gull hare hawk "
+    "heron hog horse ibis jay kite koi lark lynx mare mink mole moose moth mule newt owl perch pike pony quail ray rook seal shad shrew "
+    "snipe stag stork swan swift tern toad trout wasp wren"
 ).split()
 
 _random = random.SystemRandom()

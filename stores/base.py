@@ -147,6 +147,9 @@ class RunReader(Protocol):
     def dead_letters(self, subject: str | None = None, writer: str | None = None) -> list[DeadLetter]:
         """Return dead letters, oldest first."""
 
+    def dropped(self) -> dict[str, int]:
+        """Return, for each run that has lost some, how many events were not recorded because a spool or a disk was full."""
+
     def writers(self, subject: str | None = None) -> list[WriterStatus]:
         """Return how far the store has come with each writer."""
 

@@ -218,6 +218,11 @@ class MemoryStore:
         return [letter for letter in self._letters if subject in (None, letter.subject) and writer in (None, letter.writer)]
 
     @_one_at_a_time
+    def dropped(self) -> dict[str, int]:
+        """See `RunReader.dropped`."""
+        return {run.run_id: run.dropped for run in self._runs.values() if run.dropped}
+
+    @_one_at_a_time
     def writers(self, subject: str | None = None) -> list[WriterStatus]:
         """See `RunReader.writers`."""
         return [status for key, status in sorted(self._writers.items()) if subject in (None, key[0])]

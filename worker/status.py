@@ -38,7 +38,8 @@ DAMAGE = ("torn", "corrupt", "truncated", "missing")
 class Journal:
     """What is left in a spool of one writer's journal. Events have the sequences before `end`; segments are in order of their numbers.
 
-    `committed` and `dropped` are what the headers say: the first is the worker's last word, which the store's position may be ahead of.
+    `committed` is what the worker wrote into the headers, which the store's own position may be ahead of. `created` is that of the last
+    segment.
     """
 
     subject: str
@@ -163,7 +164,9 @@ def _is_heard(bell: Path) -> bool:
 
 def _is_locked(path: Path) -> bool:
     """Whether another process holds the lock of a file. Asks with a shared lock, which is let go of at once."""
-    if fcntl is None or not path.exists():
+    if fcntl is None:
+        return False
+    if not path.exists():
         return False
     with path.open("rb") as file:
         try:
@@ -188,7 +191,7 @@ def _journal(segments: Sequence[_Segment]) -> Journal:
         pid=int(meta.get("pid", 0)),
         state=_writer_state(last),
         end=_end(last),
-        committed=max(segment.state.committed for segment in segments),
+        committed=max(segments[0].header.first_sequence, *(segment.state.committed for segment in segments)),
         dropped=max(segment.state.dropped for segment in segments),
         created=last.header.created,
         segments=tuple(segment.path for segment in segments),
@@ -197,7 +200,7 @@ def _journal(segments: Sequence[_Segment]) -> Journal:
 
 
 def _writer_state(segment: _Segment) -> WriterState:
-    """A writer lives while it holds its segment's lock; a worker that adopted a dead one's holds it too, so the process is asked for as well."""
+    """A writer lives while it holds its segment's lock. A worker that adopted a dead one's holds it too, so the process counts as well."""
     if segment.state.state == frames.CLOSED:
         return "closed"
     if fcntl is None:

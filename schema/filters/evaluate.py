@@ -55,7 +55,7 @@ def page(states: Iterable[S], order: Sequence[OrderKey], limit: int, token: str 
     `query` is what else belongs to the search, such as its node: a token of another search is refused.
     """
     check_max_results(limit)
-    name = digest(order, query)
+    name = digest(tuple(order), query)
     rows = [(position_of(state, order), state) for state in states]
     if token:
         start = decode_token(token, order, name)

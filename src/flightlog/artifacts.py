@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flightlog import reading
+from flightlog.producer.context import context
 from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter
 from flightlog.stores.artifacts import open_artifacts
@@ -16,7 +17,11 @@ from flightlog.stores.artifacts.download import download
 
 
 def download_artifacts(
-    artifact_uri: str | None = None, run_id: str | None = None, artifact_path: str | None = None, dst_path: str | None = None, tracking_uri: str | None = None
+    artifact_uri: str | None = None,
+    run_id: str | None = None,
+    artifact_path: str | None = None,
+    dst_path: str | None = None,
+    tracking_uri: str | None = None,
 ) -> str:
     """Copy an artifact or a folder to a local folder, a new temporary one by default, and return its path there.
 
@@ -55,5 +60,5 @@ def _resolve(artifact_uri: str | None, run_id: str | None, artifact_path: str | 
     if artifact_uri is not None:
         root, name = posixpath.split(artifact_uri.rstrip("/"))
         return root, posixpath.join(name, artifact_path or "").rstrip("/")
-    producer = reading.context.producer_for(tracking_uri)
+    producer = context.producer_for(tracking_uri)
     return str(reading.reader_for(producer).get_run(str(run_id)).info.artifact_uri), artifact_path or ""

@@ -8,7 +8,16 @@ from typing import Any
 
 from flightlog import reading
 from flightlog.producer.context import context
-from flightlog.producer.fluent import PARENT_TAG, RUN_NAME_TAG, check_status, dump_dictionary, figure_bytes, is_synchronous, local_run, run_started
+from flightlog.producer.fluent import (
+    PARENT_TAG,
+    RUN_NAME_TAG,
+    check_status,
+    dump_dictionary,
+    figure_bytes,
+    is_synchronous,
+    local_run,
+    run_started,
+)
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.schema.entities import Experiment, FileInfo, LifecycleStage, Metric, PagedList, Param, Run, RunTag, ViewType
 from flightlog.schema.errors import InvalidParameter
@@ -16,6 +25,7 @@ from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import check_key
 from flightlog.stores.artifacts import open_artifacts
 from flightlog.stores.artifacts.download import download
+from flightlog.stores.base import RunReader
 
 
 class Client:
@@ -35,7 +45,7 @@ class Client:
         return self._producer.location.tracking_uri
 
     @property
-    def _reader(self) -> reading.RunReader:
+    def _reader(self) -> RunReader:
         return reading.reader_for(self._producer)
 
     def create_experiment(self, name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None) -> str:
@@ -77,7 +87,9 @@ class Client:
         """Set a tag of an experiment."""
         self._finish(self._producer.set_experiment_tag(self.get_experiment(experiment_id).experiment_id, key, value), None)
 
-    def create_run(self, experiment_id: str, start_time: int | None = None, tags: Mapping[str, Any] | None = None, run_name: str | None = None) -> Run:
+    def create_run(
+        self, experiment_id: str, start_time: int | None = None, tags: Mapping[str, Any] | None = None, run_name: str | None = None
+    ) -> Run:
         """Create a run without making it active. `start_time` is ms since the epoch, now by default."""
         experiment = self.get_experiment(experiment_id)
         if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
@@ -206,7 +218,7 @@ class Client:
     def log_dict(self, run_id: str, dictionary: Any, artifact_file: str) -> None:  # noqa: ANN401 - any JSON value
         """See `flightlog.log_dict`."""
         self._check_known(run_id)
-        self._finish(self._producer.log_bytes(run_id, dump_dictionary(dictionary, artifact_file), artifact_file), None)
+        self._finish(self._producer.log_bytes(run_id, dump_dictionary(dictionary), artifact_file), None)
 
     def log_figure(self, run_id: str, figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None) -> None:  # noqa: ANN401 - a figure
         """See `flightlog.log_figure`."""

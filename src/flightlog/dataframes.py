@@ -11,7 +11,9 @@ from flightlog.schema.errors import FlightlogException
 try:
     import pandas as pd
 except ImportError as error:
-    raise FlightlogException('pandas is not installed; use output_format="list", or install it with: pip install "flightlog[pandas]"') from error
+    raise FlightlogException(
+        'pandas is not installed; use output_format="list", or install it with: pip install "flightlog[pandas]"'
+    ) from error
 
 
 def runs_frame(runs: list[Run]) -> pd.DataFrame:
@@ -26,11 +28,13 @@ def runs_frame(runs: list[Run]) -> pd.DataFrame:
     }
     columns |= _spread("metrics", runs, lambda run: run.data.metrics, float("nan"))
     texts = _spread("params", runs, lambda run: run.data.params, None) | _spread("tags", runs, lambda run: run.data.tags, None)
-    return pd.DataFrame(columns | {name: pd.Series(values, dtype=object) for name, values in texts.items()})
+    frame: pd.DataFrame = pd.DataFrame(columns | {name: pd.Series(values, dtype=object) for name, values in texts.items()})
+    return frame
 
 
 def _times(milliseconds: list[int | None]) -> pd.Series[Any]:
-    return pd.Series(pd.to_datetime(pd.Series(milliseconds, dtype="Int64"), unit="ms", utc=True))
+    times: pd.Series[Any] = pd.Series(pd.to_datetime(pd.Series(milliseconds, dtype="Int64"), unit="ms", utc=True))
+    return times
 
 
 def _spread(prefix: str, runs: list[Run], part: Callable[[Run], dict[str, Any]], missing: Any) -> dict[str, list[Any]]:  # noqa: ANN401 - a float or None

@@ -18,7 +18,7 @@ from flightlog.producer.context import active_runs, context, last_run_id
 from flightlog.producer.fluent import PARENT_TAG, set_experiment
 from flightlog.schema.entities import Experiment, Run, ViewType
 from flightlog.schema.errors import AlreadyExists, InvalidParameter, NotFound, StoreUnavailable
-from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_id_for
+from flightlog.schema.ids import DEFAULT_EXPERIMENT_NAME, experiment_id_for
 from flightlog.schema.limits import check_experiment_name, check_key
 from flightlog.stores import open_store
 from flightlog.stores.base import RunReader
@@ -38,7 +38,9 @@ def reader_for(producer: Producer) -> RunReader:
     """Return a reader of a producer's store that sees everything the producer has recorded."""
     settings = producer.settings
     if producer.pending() and not producer.settle(settings.sync_timeout if producer.can_arrive else 0):
-        lifecycle.warn_once(f"reading without {producer.pending()} events that are not in the store yet; is a worker running? see: flightlog doctor")
+        lifecycle.warn_once(
+            f"reading without {producer.pending()} events that are not in the store yet; is a worker running? see: flightlog doctor"
+        )
     return _open(producer.location.database_url, os.getpid())
 
 
@@ -79,7 +81,12 @@ def restore_run(run_id: str) -> None:
     context.producer.restore_run(run_id)
 
 
-def create_experiment(name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None, trace_location: object = None) -> str:  # noqa: ARG001 - MLflow's signature
+def create_experiment(
+    name: str,
+    artifact_location: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+    trace_location: object = None,  # noqa: ARG001 - MLflow's signature
+) -> str:
     """Create an experiment and return its id. Raises `AlreadyExists`, also for a deleted one of that name."""
     return create_experiment_with(context.producer, name, artifact_location, tags)
 
@@ -105,7 +112,9 @@ def _free_experiment_id(producer: Producer, name: str) -> str:
     except NotFound:
         return derived
     except StoreUnavailable as error:
-        lifecycle.warn_once(f"experiment {name!r} is created without looking whether it exists, because the store cannot be reached: {error}")
+        lifecycle.warn_once(
+            f"experiment {name!r} is created without looking whether it exists, because the store cannot be reached: {error}"
+        )
         return derived
     return str(secrets.randbits(63))
 
@@ -121,7 +130,10 @@ def get_experiment_by_name(name: str) -> Experiment | None:
 
 
 def search_experiments(
-    view_type: int = ViewType.ACTIVE_ONLY, max_results: int | None = None, filter_string: str | None = None, order_by: Sequence[str] | None = None
+    view_type: int = ViewType.ACTIVE_ONLY,
+    max_results: int | None = None,
+    filter_string: str | None = None,
+    order_by: Sequence[str] | None = None,
 ) -> list[Experiment]:
     """Return all experiments that match."""
     found: list[Experiment] = []
@@ -168,7 +180,7 @@ def _active_experiment_id() -> str:
     name = context.settings.experiment_name or (None if context.settings.experiment_id else DEFAULT_EXPERIMENT_NAME)
     if name is not None:
         set_experiment(name)
-    return context.experiment_id or context.settings.experiment_id or DEFAULT_EXPERIMENT_ID
+    return experiment_id_for(name) if name is not None else str(context.settings.experiment_id)
 
 
 @overload
@@ -240,7 +252,9 @@ def _experiments_to_search(store: RunReader, ids: Sequence[str] | None, names: S
     return [_active_experiment_id()]
 
 
-def _all_pages(store: RunReader, ids: list[str], filter_string: str, view: int, max_results: int, order_by: Sequence[str] | None) -> list[Run]:
+def _all_pages(
+    store: RunReader, ids: list[str], filter_string: str, view: int, max_results: int, order_by: Sequence[str] | None
+) -> list[Run]:
     runs: list[Run] = []
     token: str | None = None
     while ids and len(runs) < max_results:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -66,6 +65,6 @@ def _copy_whole(source: Path, target: Path) -> None:
     partial = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         shutil.copyfile(source, partial)
-        os.replace(partial, target)
+        partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

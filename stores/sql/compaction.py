@@ -1,6 +1,6 @@
 """Housekeeping: the small chunks that batches leave become full ones.
 
-A step is one transaction: some chunks are read, deleted, and their points written as one. So a step that is killed changes nothing,
+A step changes rows in one transaction: some chunks are read, deleted, and their points written as one. So a step that is killed changes nothing,
 and a reader sees the points before or after it, never twice. A step looks at few metrics and goes on where the last one stopped.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Engine, delete, func, select
 
-from flightlog.stores.sql.engine import writing
+from flightlog.stores.sql.engine import reading, writing
 from flightlog.stores.sql.history import CHUNK, decode_all, save_points
 from flightlog.stores.sql.points import Groups
 from flightlog.stores.sql.rows import fetch, in_parts
@@ -35,10 +35,12 @@ class Compaction:
 
     def step(self, engine: Engine) -> bool:
         """Merge the chunks of some metrics; say whether there may be more to merge."""
-        with writing(engine) as connection:
+        with reading(engine) as connection:
             found = _fragmented(connection, self.after)
-            for key in found:
-                _merge_series(connection, key)
+        if found:
+            with writing(engine) as connection:
+                for key in found:
+                    _merge_series(connection, key)
         self.after = found[-1] if len(found) == SERIES_A_STEP else (-1, -1)
         return len(found) == SERIES_A_STEP
 
@@ -73,7 +75,10 @@ def _neighbours(rows: Sequence[Any]) -> list[list[int]]:
 
 
 def _merge(connection: Connection, key: Key, numbers: list[int]) -> None:
-    history = decode_all(body for (body,) in fetch(connection, select(chunk.body), chunk.id, numbers))
+    bodies = fetch(connection, select(chunk.body).with_for_update(), chunk.id, numbers)
+    if len(bodies) < len(numbers):
+        return  # another worker was faster
+    history = decode_all(body for (body,) in bodies)
     for part in in_parts(numbers):
         connection.execute(delete(metric_chunks).where(chunk.id.in_(part)))
     bounds = np.array([0, len(history)], np.int64)

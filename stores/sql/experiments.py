@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, select, update
 
@@ -15,12 +15,12 @@ from flightlog.stores.sql.tables import experiment_tags, experiments, runs
 class SqlExperiments:
     """The `ExperimentBook` of the SQL store. Changes are written at once: they are rare, and names must stay unique all the way.
 
-    `open_runs` are the states of the runs that the batch holds in memory; they will overwrite their rows.
+    `present` are the runs that the batch holds in memory and of which an event has come already; they will overwrite their rows.
     """
 
-    def __init__(self, connection: Connection, open_runs: Iterable[RunState]) -> None:
+    def __init__(self, connection: Connection, present: Mapping[str, RunState]) -> None:
         self._connection = connection
-        self._open_runs = open_runs
+        self._present = present
         self._known: dict[str, ExperimentState] = {}
 
     def get(self, experiment_id: str) -> ExperimentState | None:
@@ -47,6 +47,6 @@ class SqlExperiments:
         text = stamp_text(stamp)
         mine = (runs.c.experiment_id == int(experiment_id)) & (runs.c.lifecycle_stamp < text)
         self._connection.execute(update(runs).where(mine).values(lifecycle_stage=stage, lifecycle_stamp=text))
-        for run in self._open_runs:
+        for run in self._present.values():
             if run.experiment_id == experiment_id:
                 set_lifecycle(run, stage, stamp)

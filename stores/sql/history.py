@@ -112,29 +112,40 @@ def encode(history: History) -> bytes:
 
 def decode(body: bytes) -> History:
     """Decode what `encode` made. Raises `DecodeError`."""
-    try:
-        version, step_width, time_width, count, step, step_low, time, time_low = _HEADER.unpack_from(body)
-        if version != FORMAT_VERSION:
-            raise DecodeError("newer-version", f"history format {version} is not known to this version of flightlog; upgrade it")
-        sizes = (step_width * (count - 1), time_width * (count - 1), 8 * count)
-        raw = np.frombuffer(_decompressor().decompress(body[_HEADER.size :], max_output_size=sum(sizes)), np.uint8)
-        steps, times, values = np.split(raw, np.cumsum(sizes[:2]))
-        return History(
-            _decode_deltas(steps, step_width, count, step, step_low),
-            _decode_deltas(times, time_width, count, time, time_low),
-            _unshuffled(values, 8).view("<f8"),
-        )
-    except (struct.error, ValueError, zstandard.ZstdError) as error:
-        raise DecodeError("malformed", f"not a chunk of history: {error}") from error
+    return decode_all([body])
 
 
 def decode_all(bodies: Iterable[bytes]) -> History:
-    """Return the points of several chunks as one history, in order."""
-    parts = [decode(body) for body in bodies]
-    if not parts:
-        return History(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
-    columns = ([getattr(part, name) for part in parts] for name in ("step", "timestamp", "value"))
-    return ordered(History(*(np.concatenate(column) for column in columns)))
+    """Return the points of several chunks as one history, in order. Raises `DecodeError`."""
+    every = list(bodies)
+    bounds = np.cumsum([0, *map(_count, every)]).tolist()
+    history = History(np.empty(bounds[-1], np.int64), np.empty(bounds[-1], np.int64), np.empty(bounds[-1], "<f8"))
+    for body, start, end in zip(every, bounds[:-1], bounds[1:], strict=True):
+        _decode_into(body, history.step[start:end], history.timestamp[start:end], history.value[start:end])
+    return ordered(history)
+
+
+def _count(body: bytes) -> int:
+    """Return how many points a chunk says that it holds."""
+    if len(body) < _HEADER.size or not 0 < body[0] <= FORMAT_VERSION:
+        version = body[0] if body else None
+        raise DecodeError("newer-version", f"history format {version} is not known to this version of flightlog; upgrade it")
+    count: int = _HEADER.unpack_from(body)[3]
+    return count
+
+
+def _decode_into(body: bytes, step: Ints, time: Ints, value: Floats) -> None:
+    _, step_width, time_width, count, first_step, step_low, first_time, time_low = _HEADER.unpack_from(body)
+    split = step_width * (count - 1)
+    end = split + time_width * (count - 1)
+    try:
+        raw = _decompressor().decompress(memoryview(body)[_HEADER.size :], max_output_size=end + 8 * count)
+        columns = np.frombuffer(raw, np.uint8)
+        _unshuffle(columns[end:], value)
+        _decode_deltas(columns[:split], step_width, first_step, step_low, step)
+        _decode_deltas(columns[split:end], time_width, first_time, time_low, time)
+    except (ValueError, TypeError, IndexError, zstandard.ZstdError) as error:
+        raise DecodeError("malformed", f"not a chunk of history: {error}") from error
 
 
 def _encode_deltas(column: Ints) -> tuple[int, int, bytes]:
@@ -151,12 +162,16 @@ def _encode_deltas(column: Ints) -> tuple[int, int, bytes]:
     return int(low), width, _shuffled(above.astype(f"<u{width}"))
 
 
-def _decode_deltas(raw: Bytes, width: int, count: int, first: int, low: int) -> Ints:
-    column = np.full(count, low, np.int64)
+def _decode_deltas(raw: Bytes, width: int, first: int, low: int, column: Ints) -> None:
+    """Fill a column with what `_encode_deltas` made."""
     if width:
-        column[1:] += _unshuffled(raw, width).view(f"<u{width}").astype(np.int64)
+        deltas = np.empty(len(column) - 1, f"<u{width}")
+        _unshuffle(raw, deltas)
+        np.add(deltas.view(np.int64) if width == 8 else deltas, low, out=column[1:], dtype=np.int64)  # noqa: PLR2004 - bytes of an int64
+    else:
+        column[1:] = low
     column[0] = first
-    return np.cumsum(column, out=column)
+    np.cumsum(column, out=column)
 
 
 def _shuffled(column: npt.NDArray[Any]) -> bytes:
@@ -165,8 +180,9 @@ def _shuffled(column: npt.NDArray[Any]) -> bytes:
     return shuffled
 
 
-def _unshuffled(raw: Bytes, width: int) -> Bytes:
-    return np.ascontiguousarray(raw.reshape(width, -1).T).ravel()
+def _unshuffle(raw: Bytes, column: npt.NDArray[Any]) -> None:
+    """Fill a column with what `_shuffled` made."""
+    column.view(np.uint8).reshape(len(column), column.itemsize).T[...] = raw.reshape(column.itemsize, len(column))
 
 
 def _compressor() -> zstandard.ZstdCompressor:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import DecodeError
 from flightlog.schema.events import Event, MetricsLogged
-from flightlog.schema.fold import Rejection, Stamp
+from flightlog.schema.fold import Rejection, RunState, Stamp
 from flightlog.stores.batches import event_letter, experiment_of, gap_letter
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run
 from flightlog.stores.sql.experiments import SqlExperiments
@@ -31,10 +31,11 @@ from flightlog.stores.sql.tables import metric_names
 
 @dataclass(frozen=True)
 class Projection:
-    """What a batch comes to, before the rows are written."""
+    """What a batch comes to, before the rows are written. `present` are the runs of which an event has come already."""
 
     book: SqlExperiments
     runs: dict[str, OpenRun]
+    present: dict[str, RunState]
     now: int
     points: PointsBuilder = field(default_factory=PointsBuilder)
     letters: list[Letter] = field(default_factory=list)
@@ -44,7 +45,8 @@ def project(connection: Connection, admitted: Sequence[Admitted], now: int) -> l
     """Apply what is due and write the rows. Return the dead letters."""
     parts = [open_block(part.writer_id, part.item) if isinstance(part.item, Block) else part for part in admitted]
     runs = load_runs(connection, [part for part in parts if isinstance(part, OpenedBlock)])
-    projection = Projection(SqlExperiments(connection, [run.state for run in runs.values()]), runs, now)
+    present = {run_id: run.state for run_id, run in runs.items() if run.number is not None}
+    projection = Projection(SqlExperiments(connection, present), runs, present, now)
     for part in parts:
         _apply(projection, part)
     _write(connection, projection)
@@ -62,6 +64,7 @@ def _apply(projection: Projection, part: OpenedBlock | Admitted) -> None:
 def _apply_run_events(projection: Projection, part: OpenedBlock) -> None:
     """Fold the events of a run in their order; the points between them count only for the time at which the run began."""
     run, metrics, row = projection.runs[part.block.subject], part.metrics, 0
+    projection.present[run.state.run_id] = run.state
     for index, event in part.events:
         next_row = int(np.searchsorted(metrics.event, index))
         run.see_times(metrics.time[row:next_row])

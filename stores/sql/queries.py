@@ -88,7 +88,7 @@ def envelope(connection: Connection, run_id: str, key: str, buckets: int, start_
     series.check_buckets(buckets)
     names = ("id", "min_step", "max_step", "count", "min_value", "max_value", "first_value", "last_value")
     rows = connection.execute(_chunks(select(*(metric_chunks.c[name] for name in names)), run_id, key, start_step, end_step)).all()
-    if not rows:
+    if not rows or (start_step is not None and end_step is not None and start_step > end_step):
         return series.points(decode_all([]))
     low = min(row.min_step for row in rows) if start_step is None else start_step
     high = max(row.max_step for row in rows) if end_step is None else end_step
@@ -134,6 +134,12 @@ def list_artifacts(connection: Connection, run_id: str) -> list[ArtifactState]:
     """Return the artifacts of a run, in order of their paths."""
     query = select(*ARTIFACT_COLUMNS).join_from(artifacts, runs).where(runs.c.run_id == run_id)
     return sorted((artifact_of(row) for row in connection.execute(query)), key=lambda artifact: artifact.path)
+
+
+def dropped(connection: Connection) -> dict[str, int]:
+    """Return how many events each run has lost, for runs that have lost some."""
+    query = select(runs.c.run_id, runs.c.dropped).where(runs.c.dropped > 0)
+    return {row.run_id: row.dropped for row in connection.execute(query)}
 
 
 def pending_artifacts(connection: Connection, limit: int) -> list[tuple[str, str, ArtifactState]]:

@@ -62,7 +62,7 @@ def search_run_ids(
     context = Context(RUNS, connection.dialect.name, _metric_ids(connection, node, order))
     chosen = runs.c.experiment_id.in_(bindparam("experiments", keys, expanding=True, literal_execute=True))
     where = and_(chosen, runs.c.lifecycle_stage.in_(lifecycle_stages(view_type)), condition(node, context))
-    return _page(connection, Search(context, where, tuple(order), digest(order, node, keys, view_type)), limit, page_token)
+    return _page(connection, Search(context, where, tuple(order), digest(tuple(order), node, keys, view_type)), limit, page_token)
 
 
 def search_experiment_ids(
@@ -71,7 +71,7 @@ def search_experiment_ids(
     """Return the ids of one page of the experiments that match, in order, and the token of the next page, None on the last."""
     context = Context(EXPERIMENTS, connection.dialect.name, {})
     where = and_(experiments.c.lifecycle_stage.in_(lifecycle_stages(view_type)), condition(node, context))
-    return _page(connection, Search(context, where, tuple(order), digest(order, node, view_type)), limit, page_token)
+    return _page(connection, Search(context, where, tuple(order), digest(tuple(order), node, view_type)), limit, page_token)
 
 
 @dataclass(frozen=True)

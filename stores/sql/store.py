@@ -124,6 +124,11 @@ class SqlStore:
         with reading(self._engine) as connection:
             return ledger.letters(connection, subject, writer)
 
+    def dropped(self) -> dict[str, int]:
+        """See `RunReader.dropped`."""
+        with reading(self._engine) as connection:
+            return queries.dropped(connection)
+
     def writers(self, subject: str | None = None) -> list[WriterStatus]:
         """See `RunReader.writers`."""
         with reading(self._engine) as connection:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sqlalchemy import Connection, Engine, Table, create_engine, event, insert
+
 from flightlog.schema.entities import MetricSummary, Point
 from flightlog.schema.filters.nodes import clamp
 from flightlog.schema.fold import ExperimentState, RunState, Stamped, merge_summaries, summary_of
 from flightlog.stores.sql.tables import experiment_tags, experiments, latest_metrics, metric_names, params, runs, tags
-from sqlalchemy import Connection, Engine, Table, create_engine, event, insert
 
 
 def memory_engine() -> Engine:
@@ -47,8 +48,8 @@ def insert_experiments(connection: Connection, states: Sequence[ExperimentState]
     """Insert experiments."""
     names = ("name", "artifact_location", "lifecycle_stage", "creation_time", "last_update_time")
     stamps = {"lifecycle_stamp": "", "name_stamp": ""}
-    plain = ({name: getattr(state, name) for name in names} for state in states)
-    _insert(connection, experiments, ({"experiment_id": int(state.experiment_id), **stamps, **row} for state, row in zip(states, plain, strict=True)))
+    plain = ((state.experiment_id, {name: getattr(state, name) for name in names}) for state in states)
+    _insert(connection, experiments, ({"experiment_id": int(key), **stamps, **row} for key, row in plain))
     rows = ({"experiment_id": int(state.experiment_id), **row} for state in states for row in _tag_rows(state.tags))
     _insert(connection, experiment_tags, rows)
 
@@ -74,7 +75,8 @@ def _metric_row(item: MetricSummary) -> dict[str, Any]:
     row: dict[str, Any] = {"count": item.count, "non_finite": item.non_finite, "specials": 0}
     for shift, name in enumerate(("last", "first", "min", "max")):
         point = getattr(item, name)
-        row |= {f"{name}_value": point and _stored(point.value), f"{name}_step": point and point.step, f"{name}_time": point and point.timestamp}
+        values = (_stored(point.value), point.step, point.timestamp) if point else (None, None, None)
+        row |= dict(zip((f"{name}_value", f"{name}_step", f"{name}_time"), values, strict=True))
         row["specials"] |= _special(point.value) << 2 * shift if point else 0
     return row
 

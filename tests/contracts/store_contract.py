@@ -304,6 +304,11 @@ class StoreContract:
         assert reasons(store.apply([block(RUN, metric("loss", 1.0), late)]).letters) == ["invalid"]
         assert len(store.metric_arrays(RUN, "loss")) == 1
 
+    def test_dropped_events_are_counted_by_run(self, store: Store) -> None:
+        lost = [e.EventsDropped(time=5, count=count, reason="the disk was full") for count in (3, 4)]
+        store.apply([block(RUN, started(), *lost), block(OTHER_RUN, started())])
+        assert store.dropped() == {RUN: 7}
+
     def test_dead_letters_are_found_by_subject_and_writer(self, store: Store) -> None:
         store.apply([block(RUN, b"a"), block(OTHER_RUN, b"b"), block(RUN, b"c", writer=OTHER_WRITER)])
         assert [letter.payload for letter in store.dead_letters()] == [b"a", b"b", b"c"]

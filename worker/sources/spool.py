@@ -33,22 +33,19 @@ class SpoolSource:
         self._bell = _open_bell(folder / DOORBELL)
 
     def take(self, limit: int) -> list[Block | Gap]:
-        """Return what is there now, the writers taking turns."""
+        """Return what is there now, about `limit` events at the most. Whoever was served last waits longest the next time.
+
+        A writer is read to its end, or to half the limit, before the next: the more points of a metric come together, the larger the
+        chunks of its history.
+        """
         self._find_segments()
         items: list[Block | Gap] = []
-        tails = [tail for tail in self._tails.values() if self._is_ready(tail)]
-        while tails and limit > 0:
-            more = []
-            for tail in tails:
-                item = tail.read()
-                if item is None:
-                    continue
-                items.append(item)
-                limit -= len(item.records) if isinstance(item, Block) else 1
-                more.append(tail)
-                if limit <= 0:
-                    break
-            tails = more
+        for writer, tail in list(self._tails.items()):
+            if limit <= 0:
+                break
+            if self._is_ready(tail):
+                limit -= _read(tail, max(limit // 2, 1), items)
+                self._tails[writer] = self._tails.pop(writer)
         return items
 
     def _is_ready(self, tail: Tail) -> bool:
@@ -111,6 +108,19 @@ class SpoolSource:
             tail.close()
         if self._bell is not None:
             os.close(self._bell)
+
+
+def _read(tail: Tail, limit: int, items: list[Block | Gap]) -> int:
+    """Append what a tail has, about `limit` events, and return how many there were."""
+    events = 0
+    while events < limit:
+        item = tail.read()
+        if item is None:
+            break
+        items.append(item)
+        events += len(item.records) if isinstance(item, Block) else 1
+    tail.free_committed()
+    return events
 
 
 def _open_bell(path: Path) -> int | None:

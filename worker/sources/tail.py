@@ -55,7 +55,11 @@ class OpenSegment:
     def state(self) -> frames.SegmentState:
         """Return the changing part of the header."""
         page = os.pread(self.descriptor, frames.TAIL.size, frames.COMMITTED_OFFSET)
-        return frames.SegmentState(*frames.TAIL.unpack(page)) if len(page) == frames.TAIL.size else frames.SegmentState(0, 0, 0, 0, frames.OPEN)
+        return (
+            frames.SegmentState(*frames.TAIL.unpack(page))
+            if len(page) == frames.TAIL.size
+            else frames.SegmentState(0, 0, 0, 0, frames.OPEN)
+        )
 
     def write(self, offset: int, data: bytes) -> None:
         """Write into the header for the producer to see."""
@@ -75,6 +79,13 @@ class OpenSegment:
     def close(self) -> None:
         """Close the file, and with it the lock if we have it."""
         os.close(self.descriptor)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The end of a segment that will not grow: the sequence after its last event, None where a dead writer could not say."""
+
+    end: int | None
 
 
 class Tail:
@@ -152,6 +163,8 @@ class Tail:
         try:
             with path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if any(file.read(frames.HEADER_SIZE)):
+                    return  # begun since we looked
                 path.unlink()
             self.segments.remove(number)
         except OSError:
@@ -168,14 +181,26 @@ class Tail:
         segment = self._current
         assert segment is not None  # noqa: S101 - the caller has looked
         if self._at > self.sequence:
-            return self._gap("missing", f"{self._at - self.sequence} events of the journal before segment {segment.path.name} are missing", self._at)
-        state = segment.state()
+            return self._gap(
+                "missing", f"{self._at - self.sequence} events of the journal before segment {segment.path.name} are missing", self._at
+            )
         result = self._scan(segment)
-        if len(result.records):
-            return self._block(result.records)
-        if result.ending is Ending.CLEAN:
-            return self._at_end(segment, state)
-        return self._at_damage(segment, state, result)
+        if not len(result.records):
+            bounds = self._bounds(segment)
+            if bounds is None:
+                return None
+            result = self._scan(segment)  # again: its writer may have written between our look at the records and at the end
+            if not len(result.records):
+                return self._at_end(segment, result.ending, bounds.end)
+        return self._block(result.records)
+
+    def _bounds(self, segment: OpenSegment) -> Bounds | None:
+        """Say where a segment to which nobody will write any more ends, or None while its writer may."""
+        state = segment.state()
+        if state.state != frames.OPEN:
+            return Bounds(state.end)
+        later = self._later_start()
+        return Bounds(later) if later is not None or segment.is_abandoned() else None
 
     def _scan(self, segment: OpenSegment) -> Scan:
         """Scan the next chunk; a record longer than a chunk makes it longer."""
@@ -208,36 +233,21 @@ class Tail:
         except DecodeError as error:
             log.error("journal %s: a name table cannot be read, its metrics become dead letters: %s", self.writer, error)
 
-    def _at_end(self, segment: OpenSegment, state: frames.SegmentState) -> Gap | None:
-        """Decide what the end of the records means: all there is yet, all there will be, or that something is missing."""
-        later = self._later_start()
-        if state.state != frames.OPEN:
-            end = state.end
-        elif later is not None:
-            end = later
-        elif segment.is_abandoned():
-            end = self.sequence
-            if os.fstat(segment.descriptor).st_size < segment.header.capacity and not segment.damaged:
-                return self._damage(segment, "truncated", "the journal's last segment was cut short", None)
-        else:
-            return None
-        if end > self.sequence:
-            return self._damage(segment, "missing", f"{end - self.sequence} events at the end of {segment.path.name} are missing", end)
-        self._finish(segment)
-        return None
-
-    def _at_damage(self, segment: OpenSegment, state: frames.SegmentState, result: Scan) -> Gap | None:
-        """A record is torn or damaged: being written this moment if its writer lives and is here, else lost with what follows it."""
-        later = self._later_start()
-        if state.state == frames.OPEN and later is None and not segment.is_abandoned():
-            return None
-        end = state.end if state.state != frames.OPEN else later
+    def _at_end(self, segment: OpenSegment, ending: Ending, end: int | None) -> Gap | None:
+        """Finish a segment that has no more records; what is missing or damaged at its end is told once."""
         if segment.damaged or (end is not None and end <= self.sequence):
             self._finish(segment)
             return None
-        reason = "torn" if result.ending is Ending.CUT else "corrupt"
-        place = f"byte {self._offset} of {segment.path.name}"
-        return self._damage(segment, reason, f"the record at {place} is damaged; what follows it in this segment cannot be read", end)
+        if ending is not Ending.CLEAN:
+            reason = "torn" if ending is Ending.CUT else "corrupt"
+            place = f"byte {self._offset} of {segment.path.name}"
+            return self._damage(segment, reason, f"the record at {place} is damaged; what follows it in this segment cannot be read", end)
+        if end is not None:
+            return self._damage(segment, "missing", f"{end - self.sequence} events at the end of {segment.path.name} are missing", end)
+        if os.fstat(segment.descriptor).st_size < segment.header.capacity:
+            return self._damage(segment, "truncated", "the journal's last segment was cut short", None)
+        self._finish(segment)
+        return None
 
     def _damage(self, segment: OpenSegment, reason: str, message: str, end: int | None) -> Gap:
         segment.damaged = True
@@ -245,7 +255,7 @@ class Tail:
         return self._gap(reason, message, end, payload)
 
     def _gap(self, reason: str, message: str, end: int | None, payload: bytes = b"") -> Gap:
-        following = self.sequence if end is None else max(end, self.sequence)
+        following = self.sequence + 1 if end is None else max(end, self.sequence)  # one at least, so that it is told once
         count = None if end is None else following - self.sequence
         gap = Gap(self.subject or "", self.writer, self.sequence, following, reason, message, payload, count)
         self.sequence = following
@@ -280,9 +290,12 @@ class Tail:
         if position < self.sequence:
             self.rewind()
         else:
-            self._free_finished()
+            self.free_committed()
 
-    def _free_finished(self) -> None:
+    def free_committed(self) -> None:
+        """Delete the segments that are read to their end, once the store has everything that was read."""
+        if self.committed < self.sequence:
+            return
         for segment in self._finished:
             path = segment.path
             if not segment.writable:

@@ -6,13 +6,15 @@ import math
 from typing import Any
 
 import pytest
+
+from contracts.search_meanings import MEANINGS, ORDERED, ORDERS, RUN, stamped
 from contracts.state_rows import summary
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.filters import evaluate, paging
 from flightlog.schema.filters.nodes import MAX_FLOAT, Comparison, Conjunction, Disjunction, Field, Kind, Negation, Node, OrderKey
 from flightlog.schema.filters.order import MAX_CLAUSES, parse_experiment_order, parse_run_order
 from flightlog.schema.filters.parser import MAX_COMPARISONS, MAX_DEPTH, MAX_PATTERN, MAX_VALUES, parse_experiment_filter, parse_run_filter
-from flightlog.schema.fold import NEVER, RUN_NAME_TAG, ExperimentState, RunState, Stamped
+from flightlog.schema.fold import ExperimentState, RunState
 
 
 def compare(kind: Kind, key: str, operator: Any, value: Any) -> Comparison:
@@ -294,74 +296,6 @@ def test_experiments_are_sorted_by_their_attributes_alone(clause: str) -> None:
         parse_experiment_order([clause])
 
 
-def stamped(**values: str | None) -> dict[str, Stamped]:
-    return {key.replace("__", "."): Stamped(value, NEVER) for key, value in values.items()}
-
-
-RUN = RunState(
-    run_id="r1",
-    status="RUNNING",
-    user_id="ada",
-    start_time=100,
-    params={"lr": "0.1", "empty": "", "umlaut": "Ä"},
-    tags={**stamped(team="Blue_1", gone=None), RUN_NAME_TAG: Stamped("first", NEVER)},
-    metrics={
-        "loss": summary("loss", 3.0, 1.0, 2.0),
-        "nan": summary("nan", 1.0, math.nan),
-        "nans": summary("nans", math.nan),
-        "inf": summary("inf", -math.inf, math.inf),
-        "acc": summary("acc", 0.1),
-        "acc.max": summary("acc.max", 7.0),
-    },
-)
-
-MEANINGS = [
-    ("metrics.loss = 2", True),
-    ("metrics.loss < 2", False),
-    ("metrics.loss.min = 1 and metrics.loss.max = 3 and metrics.loss.first = 3 and metrics.loss.last = 2", True),
-    ("metrics.loss.count = 3 AND metrics.loss.count < 3.5", True),
-    ("metrics.loss.count != 3", False),
-    ("metrics.acc.max = 7", True),
-    ("metrics.acc.max = 0.1", False),
-    ("metrics.acc.min = 0.1", True),
-    ("metrics.missing != 1", False),
-    ("NOT metrics.missing != 1", True),
-    ("metrics.missing.min != 1", False),
-    ("metrics.nan = 0", False),
-    ("metrics.nan < 1 OR metrics.nan >= 1", False),
-    ("metrics.nan != 0", True),
-    ("metrics.nan.min = 1", True),
-    ("metrics.nans.min != 1", False),
-    ("metrics.inf = 1e999 AND metrics.inf = 1.7976931348623157e308", True),
-    ("metrics.inf > 1e999", False),
-    ("metrics.inf.min = -1e999", True),
-    ("params.lr = '0.1'", True),
-    ("params.lr != '0.1'", False),
-    ("params.missing != '0.1'", False),
-    ("params.missing IS NULL AND params.lr IS NOT NULL", True),
-    ("params.empty IS NULL", False),
-    ("params.empty LIKE '%'", True),
-    ("params.lr LIKE '0._'", True),
-    ("params.lr LIKE '0.'", False),
-    ("params.umlaut ILIKE 'ä'", False),
-    ("params.umlaut ILIKE 'Ä'", True),
-    ("tags.team LIKE 'blue%'", False),
-    ("tags.team ILIKE 'bLUE%'", True),
-    ("tags.team LIKE 'Blue\\_1'", False),
-    ("tags.gone IS NULL", True),
-    ("tags.gone != 'x'", False),
-    ("run_name = 'first' AND status = 'RUNNING' AND user_id = 'ada'", True),
-    ("status = 'running'", False),
-    ("run_id IN ('r0', 'r1')", True),
-    ("run_id NOT IN ('r0', 'r1')", False),
-    ("start_time >= 99.5 AND start_time = 100", True),
-    ("end_time != 5", False),
-    ("artifact_uri LIKE '%'", False),
-    ("dataset.name != 'x'", False),
-    ("metrics.loss = 5 OR NOT (params.lr = 'x' AND run_id = 'r1')", True),
-]
-
-
 @pytest.mark.parametrize(("text", "expected"), named(MEANINGS))
 def test_a_run_matches_as_mlflow_says(text: str, expected: bool) -> None:
     assert evaluate.matches(parse_run_filter(text), RUN) is expected
@@ -372,6 +306,11 @@ def test_experiments_match_by_attributes_and_tags() -> None:
     text = "name LIKE 'dig%' AND experiment_id IN ('7') AND creation_time > 4 AND tags.team = 'a' AND tags.gone IS NULL"
     assert evaluate.matches(parse_experiment_filter(text), state)
     assert not evaluate.matches(parse_experiment_filter("experiment_id = '07'"), state)
+
+
+@pytest.mark.parametrize(("clauses", "expected"), named(ORDERS))
+def test_runs_are_sorted_as_mlflow_does(clauses: list[str], expected: str) -> None:
+    assert "".join(ids(ORDERED, *clauses)) == expected
 
 
 def runs_with(values: dict[str, float | None]) -> list[RunState]:

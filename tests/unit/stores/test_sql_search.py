@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from sqlalchemy import Connection, event, make_url, select
+
+from contracts.search_meanings import MEANINGS, ORDERED, ORDERS, RUN
 from contracts.state_rows import insert_experiments, insert_runs, memory_engine, summary
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
@@ -14,9 +17,6 @@ from flightlog.schema.fold import NEVER, ExperimentState, RunState, Stamped
 from flightlog.stores.sql.conditions import RUNS, Context, condition
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 from flightlog.stores.sql.tables import runs
-from sqlalchemy import Connection, event, select
-from sqlalchemy.dialects import mssql, mysql, postgresql, sqlite
-from sqlalchemy.engine import Dialect
 
 
 @pytest.fixture
@@ -28,9 +28,25 @@ def connection() -> Iterator[Connection]:
 
 
 def search(
-    connection: Connection, text: str = "", order: Sequence[str] = (), *, view: int = 1, limit: int = 100, token: str | None = None, ids: Sequence[str] = ("0",)
+    connection: Connection, text: str = "", order: Sequence[str] = (), *, limit: int = 100, token: str | None = None, view: int = 1
 ) -> tuple[list[int], str | None]:
-    return search_run_ids(connection, ids, parse_run_filter(text), parse_run_order(list(order)), view, limit, token)
+    return search_run_ids(connection, ["0"], parse_run_filter(text), parse_run_order(list(order)), view, limit, token)
+
+
+def search_in(connection: Connection, ids: Sequence[str], *, view: int = 1, token: str | None = None) -> list[int]:
+    return search_run_ids(connection, ids, None, parse_run_order(None), view, 100, token)[0]
+
+
+@pytest.mark.parametrize(("text", "expected"), MEANINGS, ids=[text for text, _ in MEANINGS])
+def test_a_run_matches_as_mlflow_says(connection: Connection, text: str, expected: bool) -> None:
+    insert_runs(connection, [RUN])
+    assert search(connection, text) == ([1] if expected else [], None)
+
+
+@pytest.mark.parametrize(("clauses", "expected"), ORDERS, ids=[str(clauses) for clauses, _ in ORDERS])
+def test_runs_are_sorted_as_mlflow_does(connection: Connection, clauses: list[str], expected: str) -> None:
+    ids = insert_runs(connection, ORDERED)
+    assert "".join(ids[key] for key in search(connection, order=clauses)[0]) == expected
 
 
 METRICS = {1: 2.0, 2: math.nan, 3: None, 4: 1.0, 5: math.inf, 6: -math.inf, 7: None, 8: math.nan}
@@ -39,9 +55,8 @@ UPWARDS = [6, 4, 1, 5, 8, 2, 7, 3]
 
 
 def runs_with_metrics() -> list[RunState]:
-    return [
-        RunState(f"r{key}", start_time=key, metrics={} if value is None else {"loss": summary("loss", value)}) for key, value in METRICS.items()
-    ]
+    metrics = {key: {} if value is None else {"loss": summary("loss", value)} for key, value in METRICS.items()}
+    return [RunState(f"r{key}", start_time=key, metrics=metrics[key]) for key in METRICS]
 
 
 @pytest.mark.parametrize("limit", range(1, 9))
@@ -70,20 +85,20 @@ def test_runs_that_come_in_between_shift_no_page(connection: Connection) -> None
     assert search(connection, limit=2, token=token)[0] == [2, 1]
 
 
-OTHER_SEARCHES = [
-    {"text": "metrics.loss > 1"},
-    {"order": ["metrics.loss"]},
-    {"view": 3},
-    {"ids": ["0", "1"]},
-]
+OTHER_SEARCHES: dict[str, Callable[[Connection, str | None], object]] = {
+    "filter": lambda connection, token: search(connection, "metrics.loss > 1", token=token),
+    "order": lambda connection, token: search(connection, order=["metrics.loss"], token=token),
+    "view": lambda connection, token: search(connection, view=3, token=token),
+    "experiments": lambda connection, token: search_in(connection, ["0", "1"], token=token),
+}
 
 
-@pytest.mark.parametrize("other", OTHER_SEARCHES, ids=[next(iter(item)) for item in OTHER_SEARCHES])
-def test_a_token_of_another_search_is_refused(connection: Connection, other: dict[str, object]) -> None:
+@pytest.mark.parametrize("other", OTHER_SEARCHES)
+def test_a_token_of_another_search_is_refused(connection: Connection, other: str) -> None:
     insert_runs(connection, runs_with_metrics())
     _, token = search(connection, limit=1)
     with pytest.raises(InvalidParameter, match="belongs to another search"):
-        search(connection, limit=1, token=token, **other)  # type: ignore[arg-type]  # a table of keyword arguments
+        OTHER_SEARCHES[other](connection, token)
 
 
 @pytest.mark.parametrize("limit", [0, 50_001])
@@ -97,11 +112,11 @@ def test_a_page_holds_1_to_50000_rows(connection: Connection, limit: int) -> Non
 def test_only_the_given_experiments_and_stages_are_searched(connection: Connection) -> None:
     states = [RunState("a", "1"), RunState("b", "2"), RunState("c", "1", lifecycle_stage="deleted")]
     insert_runs(connection, states)
-    assert search(connection, ids=["1"])[0] == [1]
-    assert search(connection, ids=["1", "2"], view=3)[0] == [1, 2, 3]
-    assert search(connection, ids=["1"], view=2)[0] == [3]
-    assert search(connection, ids=[])[0] == []
-    assert search(connection, ids=[str(number) for number in range(50_000)])[0] == [1, 2]
+    assert search_in(connection, ["1"]) == [1]
+    assert search_in(connection, ["1", "2"], view=3) == [1, 2, 3]
+    assert search_in(connection, ["1"], view=2) == [3]
+    assert search_in(connection, []) == []
+    assert search_in(connection, [str(number) for number in range(50_000)]) == [1, 2]
 
 
 @pytest.mark.parametrize(("view", "ids"), [(1, [2, 1]), (2, [3]), (3, [3, 2, 1])])
@@ -112,6 +127,13 @@ def test_experiments_are_searched_by_stage(connection: Connection, view: int, id
     assert search_experiment_ids(connection, None, parse_experiment_order(None), view, 10, None) == (ids, None)
     tagged = parse_experiment_filter("tags.k = 'v' AND experiment_id NOT IN ('1', '2')")
     assert search_experiment_ids(connection, tagged, parse_experiment_order(None), 3, 10, None) == ([3], None)
+
+
+@pytest.mark.parametrize(("text", "ids"), [("= '2'", [2]), ("= '02'", []), ("!= '2'", [1]), ("!= 'x'", [2, 1]), ("IN ('²', '1')", [1])])
+def test_experiment_ids_compare_as_the_texts_that_they_are(connection: Connection, text: str, ids: list[int]) -> None:
+    insert_experiments(connection, [ExperimentState(str(key), f"e{key}", "", creation_time=key) for key in (1, 2)])
+    node = parse_experiment_filter(f"experiment_id {text}")
+    assert search_experiment_ids(connection, node, parse_experiment_order(None), 1, 10, None)[0] == ids
 
 
 def nested(depth: int) -> str:
@@ -178,16 +200,17 @@ def test_a_search_reads_indexes(connection: Connection, text: str, order: list[s
     assert step in steps, steps
 
 
-DIALECTS: list[tuple[str, Dialect, str, str]] = [
-    ("sqlite", sqlite.dialect(), "params.value LIKE 'a\\_['", "lower(params.value) LIKE lower('A')"),
-    ("postgresql", postgresql.dialect(), "params.value LIKE 'a\\\\_['", "lower(params.value COLLATE \"C\") LIKE lower('A' COLLATE \"C\")"),
-    ("mysql", mysql.dialect(), "params.value LIKE 'a\\\\\\\\_['", "lower(params.value) LIKE lower('A')"),
-    ("mssql", mssql.dialect(), "params.value LIKE 'a\\_[[]'", "lower(params.value) LIKE lower('A')"),
+DIALECTS = [
+    ("sqlite", r"params.value LIKE 'a\_['", "lower(params.value) LIKE lower('A')"),
+    ("postgresql", r"params.value LIKE 'a\\_['", 'lower(params.value COLLATE "C") LIKE lower(\'A\' COLLATE "C")'),
+    ("mysql", r"params.value LIKE 'a\\\\_['", "lower(params.value) LIKE lower('A')"),
+    ("mssql", r"params.value LIKE 'a\_[[]'", "lower(params.value) LIKE lower('A')"),
 ]
 
 
-@pytest.mark.parametrize(("name", "dialect", "like", "ilike"), DIALECTS, ids=[item[0] for item in DIALECTS])
-def test_patterns_have_no_escape_character_on_any_database(name: str, dialect: Dialect, like: str, ilike: str) -> None:
+@pytest.mark.parametrize(("name", "like", "ilike"), DIALECTS, ids=[item[0] for item in DIALECTS])
+def test_patterns_have_no_escape_character_on_any_database(name: str, like: str, ilike: str) -> None:
+    dialect = make_url(f"{name}://").get_dialect()()
     for text, expected in (("params.k LIKE 'a\\_['", like), ("params.k ILIKE 'A'", ilike)):
         where = condition(parse_run_filter(text), Context(RUNS, name, {}))
         assert expected in str(where.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))

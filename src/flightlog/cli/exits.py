@@ -1,0 +1,31 @@
+"""What the exit codes mean, and which error becomes which."""
+
+from __future__ import annotations
+
+from flightlog.schema.errors import FlightlogException, InvalidParameter, NotFound, StoreUnavailable
+
+FINE = 0
+UNEXPECTED = 1
+USAGE = 2
+NOT_FOUND = 3
+UNREACHABLE = 4
+PROBLEMS = 5
+TAKEN = 6
+
+MEANINGS = {
+    FINE: "fine",
+    UNEXPECTED: "an unexpected error",
+    USAGE: "the command line or a setting is wrong",
+    NOT_FOUND: "there is no such folder, run or experiment",
+    UNREACHABLE: "the store or the spool cannot be reached",
+    PROBLEMS: "problems were found (doctor, status --check)",
+    TAKEN: "another worker files this spool",
+}
+SENTENCE = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
+
+_CODES: dict[type[Exception], int] = {InvalidParameter: USAGE, NotFound: NOT_FOUND, StoreUnavailable: UNREACHABLE, OSError: UNREACHABLE}
+
+
+def code_of(error: FlightlogException | OSError) -> int:
+    """Return the exit code for an error."""
+    return next((code for kind, code in _CODES.items() if isinstance(error, kind)), UNEXPECTED)

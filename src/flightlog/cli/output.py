@@ -1,0 +1,128 @@
+"""What commands print: tables for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+LONGEST_CELL = 400
+"""Characters of a text that a table shows; `--json` has it whole."""
+UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table. What does not fold stands on one line, whole, even where the terminal is narrower."""
+
+    heading: str
+    right: bool = False
+    folds: bool = False
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a document; NaN and the infinities become the strings "NaN", "Infinity" and "-Infinity"."""
+    sys.stdout.write(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a value with the numbers that JSON lacks as strings."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return number_text(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def number_text(value: float) -> str:
+    """Return "NaN", "Infinity" or "-Infinity"."""
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Print a table, with a title above it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        overflow = "fold" if column.folds else "ignore"
+        table.add_column(column.heading, justify="right" if column.right else "left", no_wrap=not column.folds, overflow=overflow)  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*map(cell, row))
+    print_wide(table)
+
+
+def print_facts(facts: Iterable[tuple[str, object]], title: str | None = None) -> None:
+    """Print names and values, one a line."""
+    table = Table(box=None, pad_edge=False, show_header=False, title=title, title_justify="left", title_style="bold")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, cell(value))
+    print_wide(table)
+
+
+def print_wide(table: Table) -> None:
+    """Print a table no narrower than its ids and numbers: a terminal may break the line, the table does not."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.width = max(console.width, console.measure(table, options=console.options.update(max_width=10_000)).minimum)
+    console.print(table)
+
+
+def print_line(text: str) -> None:
+    """Print a line as it is."""
+    sys.stdout.write(visible(text) + "\n")
+
+
+def cell(value: object) -> str:
+    """Return a value as a table shows it."""
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = visible(str(value))
+    return text if len(text) <= LONGEST_CELL else text[:LONGEST_CELL] + "..."
+
+
+def visible(text: str) -> str:
+    """Return a text in which control characters are written out: what a script logged must not steer a terminal."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def moment(milliseconds: int | None) -> str:
+    """Return a time as the clock of this machine shows it."""
+    if milliseconds is None:
+        return "-"
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"{milliseconds} ms"
+
+
+def span(seconds: float | None) -> str:
+    """Return a duration in its largest unit."""
+    if seconds is None:
+        return "-"
+    for size, unit in UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in its largest unit."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

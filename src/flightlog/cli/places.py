@@ -1,0 +1,82 @@
+"""Where the state is that a command is about, and opening it without making anything."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from flightlog.schema.errors import NotFound
+from flightlog.schema.settings import Location, Settings, locate
+from flightlog.stores import open_store
+from flightlog.stores.base import Store
+
+FOLDER_SPOOL = "journal"
+"""The name of the spool in a flight folder."""
+
+
+def find(tracking_uri: str | None = None, spool: str | None = None, artifact_root: str | None = None) -> Location:
+    """Return the place that arguments and environment name. Raises `InvalidParameter`.
+
+    A spool that is named alone and lies in a flight folder is filed into that folder.
+    """
+    settings = Settings.from_environ(os.environ)
+    settings = replace(settings, spool=spool or settings.spool, artifact_root=artifact_root or settings.artifact_root)
+    named = tracking_uri or settings.tracking_uri
+    if named is None and spool and Path(spool).name == FOLDER_SPOOL:
+        named = str(Path(spool).parent)
+    return locate(named, settings)
+
+
+def database_file(location: Location) -> Path | None:
+    """Return the file of a SQLite database, None for one that is elsewhere."""
+    scheme, _, path = location.database_url.partition(":///")
+    if scheme.partition("+")[0] != "sqlite" or not path or path.startswith(":memory:"):
+        return None
+    return Path(path.partition("?")[0])
+
+
+def has_database(location: Location) -> bool:
+    """Say whether there may be a database: a file that is missing is none."""
+    file = database_file(location)
+    return file is None or file.exists()
+
+
+def check_exists(location: Location) -> None:
+    """Raise `NotFound` when there is neither a database nor a spool."""
+    if not has_database(location) and not location.spool.exists():
+        raise NotFound(f"nothing has been logged to {shown(location.tracking_uri)}: there is neither a database nor the spool {location.spool}")
+
+
+@contextmanager
+def opened(location: Location) -> Iterator[Store]:
+    """Give the store of a place and close it. Raises `NotFound` instead of making one, and `StoreUnavailable`."""
+    check_exists(location)
+    if not has_database(location):
+        raise NotFound(f"there is no database at {database_file(location)} yet; to file what waits in the spool: {worker_command(location)}")
+    store = open_store(location.database_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def worker_command(location: Location) -> str:
+    """Return the command that files a place's journals."""
+    return f"flightlog worker --spool {location.spool} --tracking-uri {shown(location.tracking_uri)} --idle 5"
+
+
+def shown(uri: str) -> str:
+    """Return a URI without its password."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path of an artifact root on this machine, None for another."""
+    if "://" in uri and not uri.startswith("file:"):
+        return None
+    return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
