@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from flightlog.producer.caretaker import Caretaker
-from flightlog.producer.client import Producer
 from flightlog.schema.entities import Experiment, Run
 from flightlog.schema.settings import Location, Settings, locate
 
 if TYPE_CHECKING:
+    from flightlog.producer.client import Producer
     from flightlog.producer.run import ActiveRun
 
 
@@ -88,6 +88,8 @@ class Context:
     def _producer_at(self, location: Location) -> Producer:
         producer = self._producers.get(location)
         if producer is None:
+            from flightlog.producer.client import Producer  # noqa: PLC0415 - pydantic takes as long to import as all the rest
+
             producer = self._producers[location] = Producer(location, self.settings, self.caretaker)
         return producer
 
@@ -113,6 +115,7 @@ class Context:
         self.__init__()  # type: ignore[misc]  # the same object, because everyone holds it
         self.lookup = lookup
         active_runs.set(())
+        last_run_id.set(None)
 
 
 context = Context()

@@ -12,25 +12,25 @@ import posixpath
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from flightlog.producer import lifecycle
-from flightlog.producer.client import Producer
 from flightlog.producer.context import active_runs, context, last_run_id
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.run import ActiveRun
-from flightlog.producer.run_names import random_run_name
 from flightlog.producer.snapshots import check_artifact_path
-from flightlog.schema import events as e
 from flightlog.schema.entities import Experiment, LifecycleStage, Run, RunStatus
 from flightlog.schema.errors import FlightlogException, InvalidParameter, StoreUnavailable
-from flightlog.schema.fold import NEVER, RunState, fold_run
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_id_for, new_run_id, now_ms
 from flightlog.schema.limits import check_experiment_name, check_key, check_run_id
+from flightlog.schema.names import RUN_NAME_TAG
+
+if TYPE_CHECKING:
+    from flightlog.producer.client import Producer
 
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
-RUN_NAME_TAG = "mlflow.runName"
 
 
 def set_tracking_uri(uri: str | Path) -> None:
@@ -113,8 +113,7 @@ def attach(run_id: str) -> ActiveRun:
 
     This is what ranks and spawned workers use: each process has its own writer, and nobody waits for anybody.
     """
-    state = RunState(check_run_id(run_id))
-    run = ActiveRun(state.to_run(), context.producer, owned=False)
+    run = ActiveRun(_starting().unread_run(check_run_id(run_id)), context.producer, owned=False)
     active_runs.set((*active_runs.get(), run))
     last_run_id.set(run_id)
     return run
@@ -156,42 +155,18 @@ def _user() -> str:
 def _start(experiment_id: str | None, run_name: str | None, tags: dict[str, str]) -> ActiveRun:
     producer = context.producer
     experiment_id, experiment_name = _choose_experiment(experiment_id)
+    starting = _starting()
     run_id = new_run_id()
-    event = run_started(producer, run_id, experiment_id, experiment_name, run_name, tags)
+    event = starting.run_started(producer, run_id, experiment_id, experiment_name, run_name, tags)
     producer.start(run_id, event)
-    return ActiveRun(local_run(run_id, event), producer)
+    return ActiveRun(starting.local_run(run_id, event), producer)
 
 
-def run_started(
-    producer: Producer,
-    run_id: str,
-    experiment_id: str,
-    experiment_name: str | None,
-    run_name: str | None,
-    tags: dict[str, str],
-    start_time: int | None = None,
-) -> e.RunStarted:
-    """Return the event that starts a run, with a random name if none is given."""
-    location = producer.location.artifact_location(experiment_id)
-    now = now_ms()
-    return e.RunStarted(
-        time=now,
-        experiment_id=experiment_id,
-        experiment_name=experiment_name,
-        artifact_location=location,
-        artifact_uri=f"{location}/{run_id}/artifacts",
-        run_name=run_name or tags.get(RUN_NAME_TAG) or random_run_name(),
-        user_id=tags.get("mlflow.user", "unknown"),
-        start_time=now if start_time is None else start_time,
-        tags={key: value for key, value in tags.items() if key != RUN_NAME_TAG},
-    )
+def _starting() -> ModuleType:
+    """Return what knows the events of a run's start; imported late, because pydantic takes as long as all the rest together."""
+    from flightlog.producer import starting  # noqa: PLC0415 - as said
 
-
-def local_run(run_id: str, event: e.RunStarted) -> Run:
-    """Return the run as its first event makes it, without asking the store."""
-    state = RunState(run_id)
-    fold_run(state, event, NEVER._replace(time=event.time))
-    return state.to_run()
+    return starting
 
 
 def _choose_experiment(experiment_id: str | None) -> tuple[str, str | None]:
@@ -222,13 +197,14 @@ def _resume(run_id: str, run_name: str | None, tags: Mapping[str, Any] | None, d
 
 def _known_run(run_id: str) -> Run:
     """Return the run that is to be resumed. When the store cannot be reached, training goes on with what little is known."""
+    unread: Run = _starting().unread_run(run_id)
     if context.lookup is None:
-        return RunState(run_id, start_time=now_ms()).to_run()
+        return unread
     try:
         run = context.lookup.run(run_id)
     except StoreUnavailable as error:
         lifecycle.warn_once(f"run {run_id} is resumed without reading it, because the store cannot be reached: {error}")
-        return RunState(run_id, start_time=now_ms()).to_run()
+        return unread
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         raise FlightlogException(f"cannot resume run {run_id}: it is deleted; restore it with restore_run first")
     chosen = context.experiment_id

@@ -6,13 +6,14 @@ import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from flightlog.producer.client import Producer
 from flightlog.producer.context import context
-from flightlog.producer.recorder import Recorder
 from flightlog.schema.entities import Run
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from flightlog.producer.client import Producer
+    from flightlog.producer.recorder import Recorder
 
 Status = str
 

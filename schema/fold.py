@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 
 from flightlog.schema import events as e
 from flightlog.schema.entities import Experiment, LifecycleStage, Metric, MetricSummary, Param, Point, Run, RunData, RunInfo, RunTag
-
-RUN_NAME_TAG = "mlflow.runName"
+from flightlog.schema.names import RUN_NAME_TAG
 
 
 class Stamp(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+RUN_NAME_TAG = "mlflow.runName"
+"""The tag that is the run's name."""
 WORKER_MODULE = "flightlog.worker.main"
 DOORBELL = "doorbell"
 WORKER_LOCK = "worker.lock"

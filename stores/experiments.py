@@ -34,7 +34,7 @@ def default_experiment() -> ExperimentState:
 def apply_to_run(book: ExperimentBook, state: RunState, event: e.Event, stamp: Stamp) -> Rejection | None:
     """Apply an event to its run; a run that starts finds or founds its experiment. Returns why not, if not."""
     if isinstance(event, e.RunStarted) and not state.started:
-        if not _is_id(event.experiment_id):
+        if not is_experiment_id(event.experiment_id):
             return _bad_id(event.experiment_id)
         event = event.model_copy(update={"experiment_id": _home(book, event)})
     return fold_run(state, event, stamp)
@@ -42,7 +42,7 @@ def apply_to_run(book: ExperimentBook, state: RunState, event: e.Event, stamp: S
 
 def apply_to_experiment(book: ExperimentBook, experiment_id: str, event: e.Event, stamp: Stamp) -> Rejection | None:
     """Apply an event to its experiment, and a change of its lifecycle stage to its runs. Returns why not, if not."""
-    state = book.get(experiment_id) if _is_id(experiment_id) else None
+    state = book.get(experiment_id) if is_experiment_id(experiment_id) else None
     if isinstance(event, e.ExperimentCreated):
         state, refusal = _founded(book, experiment_id, state, event)
     elif isinstance(event, e.ExperimentRenamed) and state is not None and stamp > state.name_stamp:
@@ -68,7 +68,7 @@ def _home(book: ExperimentBook, event: e.RunStarted) -> str:
     by_name = book.named(name) if event.experiment_name or known is None else None
     home = book.get(by_name) if by_name is not None else known
     if home is None:
-        home = ExperimentState(event.experiment_id, name, event.artifact_location or "", creation_time=event.time, last_update_time=event.time)
+        home = _new(event.experiment_id, name, event.artifact_location or "", event.time)
         book.put(home)
     elif event.artifact_location and not home.artifact_location:
         book.put(replace(home, artifact_location=event.artifact_location))
@@ -81,16 +81,20 @@ def _founded(
     """Return the experiment that an ExperimentCreated speaks of: a new one, or the known one with what it lacked."""
     if event.experiment_id != experiment_id:
         return None, Rejection("wrong-subject", f"experiment {event.experiment_id!r} cannot be created under the id {experiment_id!r}")
-    if not _is_id(experiment_id):
+    if not is_experiment_id(experiment_id):
         return None, _bad_id(experiment_id)
     if refusal := _name_taken(book, experiment_id, event.name):
         return None, refusal
     if state is None:
-        return ExperimentState(experiment_id, event.name, event.artifact_location, creation_time=event.time, last_update_time=event.time), None
+        return _new(experiment_id, event.name, event.artifact_location, event.time), None
     if state.name == _placeholder_name(experiment_id) and state.name_stamp == NEVER:
         state.name = event.name
     state.artifact_location = state.artifact_location or event.artifact_location
     return state, None
+
+
+def _new(experiment_id: str, name: str, artifact_location: str, time: int) -> ExperimentState:
+    return ExperimentState(experiment_id, name, artifact_location, creation_time=time, last_update_time=time)
 
 
 def _name_taken(book: ExperimentBook, experiment_id: str, name: str) -> Rejection | None:
@@ -104,10 +108,11 @@ def _placeholder_name(experiment_id: str) -> str:
     return DEFAULT_EXPERIMENT_NAME if experiment_id == DEFAULT_EXPERIMENT_ID else f"experiment-{experiment_id}"
 
 
-def _is_id(text: str) -> bool:
+def is_experiment_id(text: str) -> bool:
     """Say whether a text is a number of 63 bits in its only decimal form."""
     return text.isascii() and text.isdigit() and len(text) < 20 and text == str(int(text)) and int(text) < 2**63
 
 
 def _bad_id(experiment_id: str) -> Rejection:
-    return Rejection("invalid", f"experiment id {experiment_id[:100]!r} is no decimal number below 2**63; use the id that the experiment was created with")
+    message = f"experiment id {experiment_id[:100]!r} is no decimal number below 2**63; use the id that the experiment was created with"
+    return Rejection("invalid", message)

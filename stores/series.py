@@ -16,7 +16,7 @@ from flightlog.stores.base import Envelope, History
 
 
 def value_ranks(value: Floats) -> Ints:
-    """Return integers in the order of `fold.history_order`: -0.0, 0.0, NaN, then the positive numbers; equal only for equal bits, or for NaN."""
+    """Return integers in the order of `fold.history_order`: .. -0.0, 0.0, NaN, positive numbers. Equal only for equal bits, or for NaN."""
     bits = np.ascontiguousarray(value).view(np.int64)
     rank = bits ^ ((bits >> 63) & np.int64(2**63 - 1))
     return np.where(np.isnan(value), 1, rank + (rank > 0))

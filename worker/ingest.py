@@ -26,6 +26,7 @@ class Ingest:
         self._source, self._sink, self._uploads = source, sink, uploads
         self._idle = idle
         self._stop = threading.Event()
+        self._is_new = True
 
     def stop(self) -> None:
         """Leave after the batch in hand. Safe in a signal handler."""
@@ -47,6 +48,9 @@ class Ingest:
 
     def step(self) -> int:
         """Move one batch; return how many events it had."""
+        if self._is_new:
+            self._uploads.run()  # what a worker that was killed between the commit and the upload has left
+            self._is_new = False
         items = self._source.take(BATCH_EVENTS)
         if not items:
             return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ class Progress:
     """How far the events of one run or experiment have come.
 
     `emitted` is what was logged: journaled or dropped. `dead_letters` counts events where their number is known, and a damaged place
-    of unknown extent as one; `damage` is how many places of its journals could not be read.
+    of unknown extent as one; `reasons` is how many dead letters there are for each reason.
     """
 
     subject: str
@@ -104,7 +105,7 @@ class Progress:
     committed: int
     dropped: int
     dead_letters: int
-    damage: int
+    reasons: Mapping[str, int]
     oldest: int | None
     updated: int
     writers: tuple[WriterProgress, ...]
@@ -113,6 +114,11 @@ class Progress:
     def lag(self) -> int:
         """Events that are in the journals and not in the store."""
         return sum(writer.lag for writer in self.writers)
+
+    @property
+    def damage(self) -> int:
+        """How many places of the journals could not be read."""
+        return sum(self.reasons.get(reason, 0) for reason in DAMAGE)
 
 
 @dataclass(frozen=True)
@@ -329,7 +335,7 @@ def _progress(writers: Sequence[WriterProgress], letters: Sequence[DeadLetter], 
         committed=sum(writer.committed for writer in writers),
         dropped=lost,
         dead_letters=sum(1 if letter.count is None else letter.count for letter in letters),
-        damage=sum(letter.reason in DAMAGE for letter in letters),
+        reasons=dict(Counter(letter.reason for letter in letters)),
         oldest=min(oldest, default=None),
         updated=max(writer.updated for writer in writers),
         writers=tuple(writers),

@@ -10,19 +10,18 @@ from flightlog import reading
 from flightlog.producer.context import context
 from flightlog.producer.fluent import (
     PARENT_TAG,
-    RUN_NAME_TAG,
     check_status,
     dump_dictionary,
     figure_bytes,
     is_synchronous,
-    local_run,
-    run_started,
 )
 from flightlog.producer.operations import NOTHING, RunOperations
+from flightlog.producer.starting import local_run, run_started
 from flightlog.schema.entities import Experiment, FileInfo, LifecycleStage, Metric, PagedList, Param, Run, RunTag, ViewType
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import check_key
+from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.stores.artifacts import open_artifacts
 from flightlog.stores.artifacts.download import download
 from flightlog.stores.base import RunReader

@@ -1,7 +1,7 @@
 """Housekeeping: the small chunks that batches leave become full ones.
 
-A step changes rows in one transaction: some chunks are read, deleted, and their points written as one. So a step that is killed changes nothing,
-and a reader sees the points before or after it, never twice. A step looks at few metrics and goes on where the last one stopped.
+A step changes rows in one transaction: some chunks are read and deleted, and their points written as one. So a step that is killed
+changes nothing, and a reader sees the points before or after it, never twice. A step looks at few metrics, and the next goes on there.
 """
 
 from __future__ import annotations

@@ -193,10 +193,8 @@ def _compare_text(column: Expression, node: Comparison, context: Context) -> Con
     if node.operator == "ILIKE":
         pattern = literal(context.pattern(str(node.value)), Text())
         return func.lower(context.by_code_point(column)).like(func.lower(context.by_code_point(pattern)))
-    if node.operator == "IN":
-        return column.in_(node.value)
-    if node.operator == "NOT IN":
-        return column.not_in(node.value)
+    if isinstance(node.value, tuple):
+        return column.in_(node.value) if node.operator == "IN" else column.not_in(node.value)
     return NUMBERS[node.operator](column, node.value)
 
 

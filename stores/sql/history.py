@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,9 @@ CHUNK = 4096
 """Points in a full chunk."""
 
 _HEADER = struct.Struct("<BBBxIqqqq")
-_WIDTHS = (1, 2, 4, 8)
+_WIDTHS = np.array([0, 1, 2, 4, 8])
+_LIMITS = np.array([0, 2**8 - 1, 2**16 - 1, 2**32 - 1], np.uint64)
+"""The greatest delta for each width but the last."""
 _per_thread = threading.local()
 
 
@@ -66,23 +68,18 @@ def chunk_rows(keys: Sequence[tuple[int, int]], groups: Groups) -> list[Values]:
         return []
     ends = np.append(starts[1:], groups.bounds[-1])
     low, high = extremes(groups.value, starts)
-    values = [_storable(column) for column in (low, high, groups.value[starts], groups.value[ends - 1])]
-    spans = zip(owners, starts.tolist(), ends.tolist(), *values, strict=True)
-    return [
-        {
-            "run": keys[owner][0],
-            "metric": keys[owner][1],
-            "count": end - start,
-            "min_step": int(groups.step[start]),
-            "max_step": int(groups.step[end - 1]),
-            "min_value": least,
-            "max_value": greatest,
-            "first_value": first,
-            "last_value": last,
-            "body": encode(History(groups.step[start:end], groups.time[start:end], groups.value[start:end])),
-        }
-        for owner, start, end, least, greatest, first, last in spans
-    ]
+    columns = {
+        "count": (ends - starts).tolist(),
+        "min_step": groups.step[starts].tolist(),
+        "max_step": groups.step[ends - 1].tolist(),
+        "min_value": _storable(low),
+        "max_value": _storable(high),
+        "first_value": _storable(groups.value[starts]),
+        "last_value": _storable(groups.value[ends - 1]),
+        "body": encode_pieces(History(groups.step, groups.time, groups.value), starts),
+    }
+    rows = zip(owners, *columns.values(), strict=True)
+    return [{"run": keys[owner][0], "metric": keys[owner][1], **dict(zip(columns, row, strict=True))} for owner, *row in rows]
 
 
 def _pieces(bounds: Ints) -> tuple[list[int], Ints]:
@@ -102,12 +99,20 @@ def _storable(column: Floats) -> list[float | None]:
 
 def encode(history: History) -> bytes:
     """Encode points, at least one, that are in order."""
-    step_low, step_width, steps = _encode_deltas(history.step)
-    time_low, time_width, times = _encode_deltas(history.timestamp)
-    values = _shuffled(np.ascontiguousarray(history.value, "<f8"))
-    firsts = (int(history.step[0]), step_low, int(history.timestamp[0]), time_low)
-    header = _HEADER.pack(FORMAT_VERSION, step_width, time_width, len(history), *firsts)
-    return header + _compressor().compress(b"".join((steps, times, values)))
+    return encode_pieces(history, np.zeros(1, np.int64))[0]
+
+
+def encode_pieces(history: History, starts: Ints) -> list[bytes]:
+    """Encode each of the pieces, which begin at `starts` and have at least one point, in order."""
+    ends = np.append(starts[1:], len(history))
+    steps, times = (_encode_deltas(column, starts, ends) for column in (history.step, history.timestamp))
+    value = np.ascontiguousarray(history.value, "<f8")
+    compress = _compressor().compress
+    return [
+        _HEADER.pack(FORMAT_VERSION, step[1], time[1], end - start, step[0], step[2], time[0], time[2])
+        + compress(step[3] + time[3] + _shuffled(value[start:end]))
+        for start, end, step, time in zip(starts.tolist(), ends.tolist(), steps, times, strict=True)
+    ]
 
 
 def decode(body: bytes) -> History:
@@ -148,18 +153,17 @@ def _decode_into(body: bytes, step: Ints, time: Ints, value: Floats) -> None:
         raise DecodeError("malformed", f"not a chunk of history: {error}") from error
 
 
-def _encode_deltas(column: Ints) -> tuple[int, int, bytes]:
-    """Return the least delta, the bytes of one, and all of them shuffled."""
-    deltas = column[1:] - column[:-1]
-    if not len(deltas):
-        return 0, 0, b""
-    low = deltas.min()
-    above = (deltas - low).view(np.uint64)
-    most = int(above.max())
-    if not most:
-        return int(low), 0, b""
-    width = next(width for width in _WIDTHS if most < 1 << (8 * width))
-    return int(low), width, _shuffled(above.astype(f"<u{width}"))
+def _encode_deltas(column: Ints, starts: Ints, ends: Ints) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield of each piece the first integer, the bytes of a delta, the least delta, and all deltas shuffled."""
+    deltas = np.zeros(len(column), np.int64)
+    np.subtract(column[1:], column[:-1], out=deltas[1:])
+    deltas[starts] = np.where(ends - starts > 1, deltas[np.minimum(starts + 1, len(column) - 1)], 0)
+    low = np.minimum.reduceat(deltas, starts)
+    above = (deltas - np.repeat(low, ends - starts)).view(np.uint64)
+    widths = _WIDTHS[np.searchsorted(_LIMITS, np.maximum.reduceat(above, starts))]
+    rows = zip(column[starts].tolist(), widths.tolist(), low.tolist(), starts.tolist(), ends.tolist(), strict=True)
+    for first, width, least, start, end in rows:
+        yield first, width, least, _shuffled(above[start + 1 : end].astype(f"<u{width}")) if width else b""
 
 
 def _decode_deltas(raw: Bytes, width: int, first: int, low: int, column: Ints) -> None:
@@ -167,7 +171,7 @@ def _decode_deltas(raw: Bytes, width: int, first: int, low: int, column: Ints) -
     if width:
         deltas = np.empty(len(column) - 1, f"<u{width}")
         _unshuffle(raw, deltas)
-        np.add(deltas.view(np.int64) if width == 8 else deltas, low, out=column[1:], dtype=np.int64)  # noqa: PLR2004 - bytes of an int64
+        np.add(deltas.view(np.int64) if width == 8 else deltas, low, out=column[1:], dtype=np.int64)
     else:
         column[1:] = low
     column[0] = first

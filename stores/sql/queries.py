@@ -13,6 +13,7 @@ from flightlog.schema.errors import NotFound
 from flightlog.schema.fold import ArtifactState, run_data
 from flightlog.stores import series
 from flightlog.stores.base import Envelope, History
+from flightlog.stores.experiments import is_experiment_id
 from flightlog.stores.sql.history import decode_all
 from flightlog.stores.sql.rows import fetch
 from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, load_experiments, path_hash, stamp_text
@@ -58,11 +59,10 @@ def _run(info: Sequence[Any], metrics: list[MetricSummary], run_params: dict[str
 
 def get_experiment(connection: Connection, experiment_id: str) -> Experiment:
     """Return an experiment. Raises `NotFound`."""
-    number = int(experiment_id) if experiment_id.isascii() and experiment_id.isdigit() and len(experiment_id) < 20 else -1  # noqa: PLR2004
-    found = load_experiments(connection, [number] if number < 2**63 else [])
-    if number not in found or found[number].experiment_id != experiment_id:
-        raise NotFound(f"no experiment has the id {experiment_id!r}")
-    return found[number].to_experiment()
+    found = load_experiments(connection, [int(experiment_id)] if is_experiment_id(experiment_id) else [])
+    if not found:
+        raise NotFound(f"no experiment has the id {experiment_id[:100]!r}")
+    return found[int(experiment_id)].to_experiment()
 
 
 def get_experiment_by_name(connection: Connection, name: str) -> Experiment | None:
@@ -94,7 +94,8 @@ def envelope(connection: Connection, run_id: str, key: str, buckets: int, start_
     high = max(row.max_step for row in rows) if end_step is None else end_step
     widths = series.Buckets(buckets, low, high)
     whole = _whole(rows, widths, low, high)
-    bodies = fetch(connection, select(metric_chunks.c.body), metric_chunks.c.id, [row.id for row, skip in zip(rows, whole, strict=True) if not skip])
+    read = [row.id for row, skip in zip(rows, whole, strict=True) if not skip]
+    bodies = fetch(connection, select(metric_chunks.c.body), metric_chunks.c.id, read)
     points = series.points(series.between(decode_all(body for (body,) in bodies), low, high))
     chunks = _summed([row for row, skip in zip(rows, whole, strict=True) if skip])
     return series.bucketed(series.joined(points, chunks), widths)
@@ -152,5 +153,5 @@ def pending_artifacts(connection: Connection, limit: int) -> list[tuple[str, str
 def settle_artifact(connection: Connection, run_id: str, artifact: ArtifactState, state: str, reason: str | None) -> None:
     """Say what became of an artifact, unless a newer one at the path has come."""
     run = select(runs.c.id).where(runs.c.run_id == run_id).scalar_subquery()
-    mine = (artifacts.c.run == run) & (artifacts.c.path_hash == path_hash(artifact.path)) & (artifacts.c.stamp == stamp_text(artifact.stamp))
-    connection.execute(update(artifacts).where(mine).values(state=state, reason=reason))
+    statement = update(artifacts).where(artifacts.c.run == run, artifacts.c.path_hash == path_hash(artifact.path))
+    connection.execute(statement.where(artifacts.c.stamp == stamp_text(artifact.stamp)).values(state=state, reason=reason))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Insert, Select, Table, and_, delete, insert, select
@@ -61,16 +61,16 @@ def _upsert(dialect: str, table: Table, keys: list[str], others: list[str]) -> I
     return None
 
 
-def numbered(connection: Connection, column: Column[str], names: Collection[str], defaults: Mapping[str, Any] | None = None) -> dict[str, int]:
+def numbered(connection: Connection, column: Column[str], names: Collection[str]) -> dict[str, int]:
     """Return the `id` of each name in a column, inserting in order the rows that are missing."""
     found = find_numbers(connection, column, names)
     missing = sorted(set(names) - found.keys())
     if missing:
-        insert_rows(connection, column.table, [{column.name: name, **(defaults or {})} for name in missing])
+        insert_rows(connection, column.table, [{column.name: name} for name in missing])
         found |= find_numbers(connection, column, missing)
     return found
 
 
 def find_numbers(connection: Connection, column: Column[str], names: Collection[str]) -> dict[str, int]:
     """Return the `id` of each name that a column holds."""
-    return {name: number for name, number in fetch(connection, select(column, column.table.c.id), column, sorted(names))}
+    return {row[0]: row[1] for row in fetch(connection, select(column, column.table.c.id), column, sorted(names))}

@@ -10,11 +10,12 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from flightlog.schema import events as e
 from flightlog.schema.errors import DecodeError
-from flightlog.schema.fold import RUN_NAME_TAG, RunState, Stamped
+from flightlog.schema.fold import RunState, Stamped
+from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.schema.records import Ints
 from flightlog.stores.batches import experiment_of
 from flightlog.stores.sql.opened import OpenedBlock
-from flightlog.stores.sql.rows import Values, fetch, find_numbers, in_parts, insert_rows, upsert_rows
+from flightlog.stores.sql.rows import fetch, find_numbers, in_parts, insert_rows, upsert_rows
 from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, artifact_row, path_hash, run_of, run_row, stamp_of, tag_row
 from flightlog.stores.sql.tables import artifacts, params, runs, tags
 
@@ -88,24 +89,36 @@ def save_runs(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, i
     """Write what changed. Return the `runs.id` of every run."""
     numbers = _save_rows(connection, opened)
     changed = [(numbers[run_id], run) for run_id, run in sorted(opened.items())]
-    insert_rows(connection, params, [
-        {"run": number, "key": key, "value": value}
-        for number, run in changed
-        for key, value in sorted(run.state.params.items())
-        if key not in run.before.params
-    ])
-    upsert_rows(connection, tags, [
-        tag_row("run", number, key, tag)
-        for number, run in changed
-        for key, tag in sorted(run.state.tags.items())
-        if run.before.tags.get(key) != tag
-    ])
-    upsert_rows(connection, artifacts, [
-        artifact_row(number, artifact)
-        for number, run in changed
-        for path, artifact in sorted(run.state.artifacts.items())
-        if run.before.artifacts.get(path) != artifact
-    ])
+    insert_rows(
+        connection,
+        params,
+        [
+            {"run": number, "key": key, "value": value}
+            for number, run in changed
+            for key, value in sorted(run.state.params.items())
+            if key not in run.before.params
+        ],
+    )
+    upsert_rows(
+        connection,
+        tags,
+        [
+            tag_row("run", number, key, tag)
+            for number, run in changed
+            for key, tag in sorted(run.state.tags.items())
+            if run.before.tags.get(key) != tag
+        ],
+    )
+    upsert_rows(
+        connection,
+        artifacts,
+        [
+            artifact_row(number, artifact)
+            for number, run in changed
+            for path, artifact in sorted(run.state.artifacts.items())
+            if run.before.artifacts.get(path) != artifact
+        ],
+    )
     return numbers
 
 
@@ -119,4 +132,3 @@ def _save_rows(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, 
     new = [run_id for run_id, run in opened.items() if run.number is None]
     found = {run_id: run.number for run_id, run in opened.items() if run.number is not None}
     return found | find_numbers(connection, runs.c.run_id, new)
-

@@ -58,7 +58,7 @@ def summarise(groups: Groups) -> list[MetricSummary]:
 
 
 def _first_equal(groups: Groups, wanted: Floats) -> Ints:
-    """Return the row of each group's first point with the wanted value, -1 where that is NaN. The first is the earliest: rows are in order."""
+    """Return the row of each group's first point with the wanted value, -1 where that is NaN. Rows are in order."""
     rows = np.flatnonzero(groups.value == np.repeat(wanted, np.diff(groups.bounds)))
     group = np.searchsorted(groups.bounds, rows, "right") - 1
     result = np.full(len(groups), -1, np.int64)
@@ -86,7 +86,9 @@ def _stored(connection: Connection, keys: Sequence[tuple[int, int]]) -> dict[tup
     wanted = set(keys)
     found: dict[tuple[int, int], MetricSummary] = {}
     for runs in in_parts(sorted({run for run, _ in keys})):
-        rows = fetch(connection, query.where(latest_metrics.c.run.in_(runs)), latest_metrics.c.metric, sorted({metric for _, metric in keys}))
+        rows = fetch(
+            connection, query.where(latest_metrics.c.run.in_(runs)), latest_metrics.c.metric, sorted({metric for _, metric in keys})
+        )
         found |= {(row[0], row[1]): from_row("", row[2:]) for row in rows if (row[0], row[1]) in wanted}
     return found
 

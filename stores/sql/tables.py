@@ -12,7 +12,22 @@ A *stamp* orders competing changes (see `schema.fold`): time as 16 hexadecimal d
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Dialect, Double, ForeignKey, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects import mysql
 
 BigKey = BigInteger().with_variant(Integer, "sqlite")
@@ -25,8 +40,14 @@ Stamp = String(64)
 
 
 
+def _text_index(name: str) -> Index:
+    """Return the index that answers a search for a key's value by itself, where the database can have it."""
+    index = Index(name, "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128})
+    return index.ddl_if(callable_=_indexes_text)
+
+
 def _indexes_text(*_: object, dialect: Dialect, **__: object) -> bool:
-    """Say whether the database can index texts of any length; the others have a key of bounded size."""
+    """Say whether a text of any length can be in an index: PostgreSQL and SQL Server bound the size of an index row."""
     return dialect.name in ("sqlite", "mysql", "mariadb")
 
 
@@ -125,7 +146,7 @@ params = Table(
     Column("run", ForeignKey("runs.id"), primary_key=True),
     Column("key", Exact, primary_key=True),
     Column("value", LongText, nullable=False),
-    Index("ix_params_key_value_run", "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128}).ddl_if(callable_=_indexes_text),
+    _text_index("ix_params_key_value_run"),
     sqlite_with_rowid=False,
 )
 
@@ -136,7 +157,7 @@ tags = Table(
     Column("key", Exact, primary_key=True),
     Column("value", LongText),
     Column("stamp", Stamp, nullable=False),
-    Index("ix_tags_key_value_run", "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128}).ddl_if(callable_=_indexes_text),
+    _text_index("ix_tags_key_value_run"),
     sqlite_with_rowid=False,
 )
 """A value of NULL is a deleted tag, kept for its stamp."""

@@ -37,7 +37,7 @@ def _payload(fact: Fact, ids: dict[str, int]) -> bytes:
     return encode_metrics(fact, ids) if isinstance(fact, e.MetricsLogged) else encode(fact)
 
 
-def started(experiment_id: str = "0", name: str | None = None, time: int = 1000, **fields: Any) -> e.RunStarted:  # noqa: ANN401
+def started(experiment_id: str = "0", name: str | None = None, time: int = 1000, **fields: Any) -> e.RunStarted:
     """Return the start of a run."""
     given = {"artifact_uri": "/artifacts", "run_name": "calm-owl-1", "start_time": time, **fields}
     return e.RunStarted(time=time, experiment_id=experiment_id, experiment_name=name, **given)
@@ -45,7 +45,9 @@ def started(experiment_id: str = "0", name: str | None = None, time: int = 1000,
 
 def created(experiment_id: str, name: str, time: int = 1000, tags: dict[str, str] | None = None) -> e.ExperimentCreated:
     """Return the creation of an experiment."""
-    return e.ExperimentCreated(time=time, experiment_id=experiment_id, name=name, artifact_location=f"/artifacts/{experiment_id}", tags=tags or {})
+    return e.ExperimentCreated(
+        time=time, experiment_id=experiment_id, name=name, artifact_location=f"/artifacts/{experiment_id}", tags=tags or {}
+    )
 
 
 def metric(key: str, value: float, step: int = 0, time: int = 1000) -> e.MetricsLogged:
@@ -97,13 +99,15 @@ def everything(store: Store, subjects: Sequence[str]) -> dict[str, Any]:
     return {
         "experiments": sorted((item.to_dictionary() for item in experiments), key=lambda item: str(item["experiment_id"])),
         "runs": {run.info.run_id: _run(store, run) for run in runs},
-        "letters": [(item.subject, item.writer, item.sequence, item.reason, item.message, item.payload, item.count) for item in store.dead_letters()],
+        "letters": [
+            (item.subject, item.writer, item.sequence, item.reason, item.message, item.payload, item.count) for item in store.dead_letters()
+        ],
         "writers": [(item.subject, item.writer, item.committed, item.dead_letters) for item in store.writers()],
         "positions": {subject: store.position(subject, WRITER) for subject in subjects},
     }
 
 
-def _run(store: Store, run: Any) -> dict[str, Any]:  # noqa: ANN401
+def _run(store: Store, run: Any) -> dict[str, Any]:
     run_id, metrics = run.info.run_id, run.data.metric_summaries
     return {
         "info": run.info.to_dictionary(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from contracts.state_rows import summary
-from flightlog.schema.fold import NEVER, RUN_NAME_TAG, RunState, Stamped
+from flightlog.schema.fold import NEVER, RunState, Stamped
+from flightlog.schema.names import RUN_NAME_TAG
 
 
 def stamped(**values: str | None) -> dict[str, Stamped]:

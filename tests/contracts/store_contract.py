@@ -287,7 +287,14 @@ class StoreContract:
 
     def test_what_cannot_be_decoded_becomes_a_dead_letter_and_the_rest_goes_on(self, store: Store) -> None:
         unknown_metric = block(RUN, metric("loss", 1.0)).records.payload(0).replace(b"\xce\x00\x00\x00\x00", b"\xce\x00\x00\x00\x09")
-        facts = (b"junk", b"\x94\xcd\x03\xe7\x01\x01\x80", b"\x94\x02\x63\x01\x80", unknown_metric, b"\x94\x02\x01\x01\x80", metric("loss", 2.0))
+        facts = (
+            b"junk",
+            b"\x94\xcd\x03\xe7\x01\x01\x80",
+            b"\x94\x02\x63\x01\x80",
+            unknown_metric,
+            b"\x94\x02\x01\x01\x80",
+            metric("loss", 2.0),
+        )
         applied = store.apply([block(RUN, *facts)])
         assert reasons(applied.letters) == ["malformed", "unknown-type", "newer-version", "unknown-metric", "invalid"]
         assert [(letter.sequence, letter.payload) for letter in store.dead_letters(RUN, WRITER)] == list(enumerate(facts[:5]))
@@ -441,10 +448,12 @@ class StoreContract:
     # searches and the ledger
 
     def test_runs_are_found_by_experiment_and_filter(self, store: Store) -> None:
-        store.apply([
-            block(RUN, started("7", "seven"), metric("loss", 0.5), param("lr", "1")),
-            block(OTHER_RUN, started("7", "seven", time=2000), metric("loss", 1.5)),
-        ])
+        store.apply(
+            [
+                block(RUN, started("7", "seven"), metric("loss", 0.5), param("lr", "1")),
+                block(OTHER_RUN, started("7", "seven", time=2000), metric("loss", 1.5)),
+            ]
+        )
         assert [run.info.run_id for run in store.search_runs(["7"])] == [OTHER_RUN, RUN]
         assert [run.info.run_id for run in store.search_runs(["7"], "metrics.loss < 1 and params.lr = '1'")] == [RUN]
         assert store.search_runs(["0"]) == []
@@ -467,10 +476,14 @@ class StoreContract:
         assert rest.token is None
 
     def test_the_ledger_gives_back_every_block_in_the_order_of_application(self, store: Store) -> None:
-        items = [block(RUN if number % 2 else OTHER_RUN, param(f"p{number}", "1"), b"junk", first=2 * (number // 2)) for number in range(50)]
+        items = [
+            block(RUN if number % 2 else OTHER_RUN, param(f"p{number}", "1"), b"junk", first=2 * (number // 2)) for number in range(50)
+        ]
         store.apply(items)
         found = list(store.ledger())
-        assert [(item.subject, item.writer, item.first_sequence) for item in found] == [(item.subject, WRITER, item.first_sequence) for item in items]
+        assert [(item.subject, item.writer, item.first_sequence) for item in found] == [
+            (item.subject, WRITER, item.first_sequence) for item in items
+        ]
         assert [list(item.records.payloads()) for item in found] == [list(item.records.payloads()) for item in items]
         assert len(list(store.ledger(RUN))) == 25
 

@@ -22,7 +22,8 @@ from flightlog.schema.filters.order import EXPERIMENT_ID, RUN_ID, parse_experime
 from flightlog.schema.filters.paging import is_text, lifecycle_stages
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
 from flightlog.schema.filters.vocabulary import EXPERIMENT_ORDER, EXPERIMENTS, LISTS, NULLS, RUN_ORDER, RUNS, Vocabulary
-from flightlog.schema.fold import NEVER, RUN_NAME_TAG, ExperimentState, RunState, Stamped
+from flightlog.schema.fold import NEVER, ExperimentState, RunState, Stamped
+from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 
 T = TypeVar("T")

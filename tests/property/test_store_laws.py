@@ -65,14 +65,23 @@ run_events = st.one_of(
     st.builds(e.EventsDropped, time=times, count=st.sampled_from([1, 2**63 - 1]), reason=texts),
 )
 experiment_events = st.one_of(
-    st.builds(e.ExperimentCreated, time=times, experiment_id=ids, name=names, artifact_location=texts, tags=st.dictionaries(keys, texts, max_size=2)),
+    st.builds(
+        e.ExperimentCreated,
+        time=times,
+        experiment_id=ids,
+        name=names,
+        artifact_location=texts,
+        tags=st.dictionaries(keys, texts, max_size=2),
+    ),
     st.builds(e.ExperimentTagSet, time=times, key=keys, value=texts),
     st.builds(e.ExperimentTagDeleted, time=times, key=keys),
     st.builds(e.ExperimentRenamed, time=times, name=names),
     st.builds(e.ExperimentDeleted, time=times),
     st.builds(e.ExperimentRestored, time=times),
 )
-wrong = st.sampled_from([b"junk", b"\x94\xcd\x03\xe7\x01\x01\x80", b"\x94\x02\x63\x01\x80", b"\x95\x01\x01\x07\x03\x92\x00\xcb\x3f\xf0" + bytes(6)])
+wrong = st.sampled_from(
+    [b"junk", b"\x94\xcd\x03\xe7\x01\x01\x80", b"\x94\x02\x63\x01\x80", b"\x95\x01\x01\x07\x03\x92\x00\xcb\x3f\xf0" + bytes(6)]
+)
 facts_for = {
     False: st.lists(run_events | run_events | wrong | experiment_events, min_size=1, max_size=8),
     True: st.lists(experiment_events | experiment_events | experiment_events | wrong | run_events, min_size=1, max_size=3),

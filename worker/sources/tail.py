@@ -76,6 +76,10 @@ class OpenSegment:
             return False
         return True
 
+    def holds_bytes_after(self, offset: int) -> bool:
+        """Whether anything but zeros stands after an offset, where the records seem to end."""
+        return any(os.pread(self.descriptor, self.header.capacity, offset))
+
     def close(self) -> None:
         """Close the file, and with it the lock if we have it."""
         os.close(self.descriptor)
@@ -246,6 +250,8 @@ class Tail:
             return self._damage(segment, "missing", f"{end - self.sequence} events at the end of {segment.path.name} are missing", end)
         if os.fstat(segment.descriptor).st_size < segment.header.capacity:
             return self._damage(segment, "truncated", "the journal's last segment was cut short", None)
+        if segment.holds_bytes_after(self._offset):
+            return self._damage(segment, "corrupt", f"the length at byte {self._offset} of {segment.path.name} is damaged; what follows cannot be read", None)
         self._finish(segment)
         return None
 

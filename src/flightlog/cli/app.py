@@ -22,10 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command(cls=WorkerCommand)(worker)
-app.command()(status)
+app.command(cls=WorkerCommand, epilog=exits.SENTENCE)(worker)
+app.command(epilog=exits.SENTENCE)(status)
 app.add_typer(runs.app, name="runs")
-app.command()(doctor)
+app.command(epilog=exits.SENTENCE)(doctor)
 
 
 def _print_version(wanted: bool) -> None:

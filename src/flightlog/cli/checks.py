@@ -16,8 +16,7 @@ from flightlog.cli.status import Overview, is_experiment, lag_seconds
 from flightlog.schema.errors import FlightlogException
 from flightlog.schema.names import SNAPSHOTS, WORKER_LOG
 from flightlog.schema.settings import Location
-from flightlog.stores.sql.engine import open_engine, reading
-from flightlog.stores.sql.migrations import HEAD, version_of
+from flightlog.stores.sql.migrations import HEAD
 from flightlog.worker.status import WriterProgress
 
 Level = Literal["ok", "note", "problem"]
@@ -58,22 +57,19 @@ def check_database(location: Location) -> Iterator[Finding]:
     if file is not None and not (os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)):
         advice = "give the user that runs the worker the right to write it and its folder"
         yield Finding("problem", "database", f"{file} cannot be written", advice)
-    yield _check_schema(location.database_url)
+    yield _check_schema(location)
 
 
-def _check_schema(database_url: str) -> Finding:
+def _check_schema(location: Location) -> Finding:
     try:
-        engine = open_engine(database_url)
-        try:
-            with reading(engine) as connection:
-                revision = version_of(connection)
-        finally:
-            engine.dispose()
+        revision = places.revision_of(location)
     except FlightlogException as error:
-        return Finding("problem", "database", error.message, "see that the server runs, the URL is right, and the file is a flightlog database")
+        return Finding("problem", "database", error.message, "see that the server runs, that the URL is right, and that the file is ours")
     if revision == HEAD:
         return Finding("ok", "database", f"reached, with schema revision {revision}")
-    if revision is None or revision < HEAD:
+    if revision is None:
+        return Finding("note", "database", "reached, and without tables; a worker makes them when there is something to file")
+    if revision < HEAD:
         return Finding("note", "database", f"reached, with schema revision {revision}; it becomes {HEAD} when it is next opened")
     return Finding("problem", "database", f"its schema revision {revision} is newer than this version's, {HEAD}", "upgrade flightlog")
 
@@ -113,7 +109,7 @@ def file_system(folder: Path) -> str | None:
 def _check_space(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free
     if free < NO_SPACE:
-        return Finding("problem", "spool", f"{output.size(free)} are free in {folder}", "free some space: events are dropped when there is none")
+        return Finding("problem", "spool", f"{output.size(free)} are free in {folder}", "free some space, before events are dropped")
     if free < LITTLE_SPACE:
         return Finding("note", "spool", f"only {output.size(free)} are free in {folder}", "free some space soon")
     return Finding("ok", "spool", f"{output.size(free)} are free")
@@ -129,7 +125,8 @@ def _try_segment(folder: Path) -> Finding:
                 file.truncate(TRIAL_SIZE)
             return _try_map(file.fileno())
     except OSError as error:
-        return Finding("problem", "spool", f"no space can be reserved in {folder}: {error}", "free some space, or set FLIGHTLOG_SPOOL to another folder")
+        advice = "free some space, or set FLIGHTLOG_SPOOL to another folder"
+        return Finding("problem", "spool", f"no space can be reserved in {folder}: {error}", advice)
 
 
 def _try_map(descriptor: int) -> Finding:
@@ -173,7 +170,7 @@ def check_journals(overview: Overview, pending: int = 0) -> Iterator[Finding]:
         yield _stuck(late, overview)
     if pending and not running:
         snapshots = overview.spool.folder / SNAPSHOTS
-        message = f"{pending} artifacts wait to be stored; those of this machine are in {snapshots}"
+        message = f"{output.counted(pending, 'artifact')} not stored yet; what was logged on this machine is in {snapshots}"
         yield Finding("problem", "artifacts", message, places.worker_command(overview.location))
     yield from check_losses(overview)
 
@@ -190,7 +187,10 @@ def _stuck(late: list[WriterProgress], overview: Overview) -> Finding:
     spool = overview.spool.folder
     events = sum(writer.lag for writer in late)
     age = output.span(max((lag_seconds(writer.oldest, overview.time) or 0.0 for writer in late), default=None))
-    message = f"{events:,} events of {len(late)} writers are not in the database, the oldest for {age}; they are safe in {spool}"
+    message = (
+        f"{output.counted(events, 'event')} of {output.counted(len(late), 'writer')} not in the database yet, "
+        f"the oldest for {age}; nothing is lost, {spool} has all"
+    )
     if overview.spool.worker_running:
         return Finding("problem", "journals", message, f"a worker is running and does not file them: {spool / WORKER_LOG} says why")
     return Finding("problem", "journals", message, places.worker_command(overview.location))
@@ -201,13 +201,15 @@ def check_losses(overview: Overview) -> Iterator[Finding]:
     dropped = sum(item.dropped for item in overview.every)
     if dropped:
         advice = "free some space, raise FLIGHTLOG_SPOOL_LIMIT, or keep a worker running"
-        yield Finding("problem", "events", f"{dropped:,} events were dropped because the spool or the disk was full", advice)
+        yield Finding("problem", "events", f"{output.counted(dropped, 'event')} dropped because the spool or the disk was full", advice)
     refused = [item for item in overview.every if item.dead_letters]
     if refused:
         example = next((item.subject for item in refused if not is_experiment(item)), None)
         advice = f"flightlog runs show {example} tells which and why" if example else "flightlog status --all --json tells which"
         count = sum(item.dead_letters for item in refused)
-        yield Finding("problem", "events", f"{count:,} events of {len(refused)} runs could not be filed", advice)
+        yield Finding(
+            "problem", "events", f"{output.counted(count, 'event')} of {output.counted(len(refused), 'run')} could not be filed", advice
+        )
     for path in overview.spool.corrupt:
         advice = "what could be read is in the database; look at the file with docs/journal-format.md, then delete it"
         yield Finding("problem", "journals", f"{path} is damaged and was set aside", advice)

@@ -19,7 +19,6 @@ from flightlog.schema.errors import FlightlogException, NotFound
 from flightlog.schema.settings import Location
 
 SETTING_COLUMNS = (Column("setting"), Column("value", folds=True), Column("from"))
-FINDING_COLUMNS = (Column(""), Column("about"), Column("finding", folds=True))
 
 
 def doctor(tracking_uri: TrackingUri = None, as_json: AsJson = False) -> None:
@@ -49,10 +48,11 @@ def _under_way(location: Location) -> Iterator[Finding]:
 
 
 def _pending(location: Location) -> int:
-    if not places.has_database(location):
+    try:
+        with places.opened(location) as store:
+            return len(store.pending_artifacts())
+    except NotFound:
         return 0
-    with places.opened(location) as store:
-        return len(store.pending_artifacts())
 
 
 def _places(location: Location) -> dict[str, str]:
@@ -82,7 +82,9 @@ def _print(location: Location, settings: Sequence[Origin], findings: Sequence[Fi
     output.print_facts(_places(location).items(), "Places")
     output.print_line("")
     output.print_table(SETTING_COLUMNS, [(item.name, _shown(item.value), item.source) for item in settings], "Settings")
-    output.print_table(FINDING_COLUMNS, [row for finding in findings for row in _rows(finding)], "Findings")
+    output.print_line("")
+    for finding in findings:
+        _print_finding(finding)
 
 
 def _shown(value: object) -> str:
@@ -91,7 +93,8 @@ def _shown(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _rows(finding: Finding) -> Iterator[tuple[str, str, str]]:
-    yield finding.level, finding.about, finding.message
+def _print_finding(finding: Finding) -> None:
+    """Print a line and not a table's row, so that an advised command can be copied from any terminal."""
+    output.print_line(f"{finding.level:<8} {finding.about:<10} {finding.message}")
     if finding.advice:
-        yield "", "", f"-> {finding.advice}"
+        output.print_line(f"{'':<19} -> {finding.advice}")

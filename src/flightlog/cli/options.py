@@ -8,6 +8,6 @@ import typer
 
 TrackingUri = Annotated[
     str | None,
-    typer.Option("--tracking-uri", metavar="URI", help="Flight folder or database URL. Default: FLIGHTLOG_TRACKING_URI, else ./flightlogs."),
+    typer.Option("--tracking-uri", metavar="URI", help="Flight folder or database URL. Unset: FLIGHTLOG_TRACKING_URI, else ./flightlogs."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]

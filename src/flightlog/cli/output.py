@@ -11,11 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 LONGEST_CELL = 400
 """Characters of a text that a table shows; `--json` has it whole."""
+NARROWEST = 24
+"""A column that folds is no narrower, unless all that is in it is shorter."""
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -51,12 +54,17 @@ def number_text(value: float) -> str:
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """Print a table, with a title above it."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        overflow = "fold" if column.folds else "ignore"
-        table.add_column(column.heading, justify="right" if column.right else "left", no_wrap=not column.folds, overflow=overflow)  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(*map(cell, row))
+    cells = [[cell(value) for value in row] for row in rows]
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title=title, title_justify="left", title_style="bold"
+    )
+    for index, column in enumerate(columns):
+        longest = max(map(cell_len, [column.heading, *(row[index] for row in cells)]))
+        width = min(longest, NARROWEST) if column.folds else longest
+        justify: JustifyMethod = "right" if column.right else "left"
+        table.add_column(column.heading, justify=justify, min_width=width, no_wrap=not column.folds, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
     print_wide(table)
 
 
@@ -97,6 +105,11 @@ def cell(value: object) -> str:
 def visible(text: str) -> str:
     """Return a text in which control characters are written out: what a script logged must not steer a terminal."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return such as "1 event" and "2,000 events"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def moment(milliseconds: int | None) -> str:

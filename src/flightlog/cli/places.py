@@ -14,6 +14,8 @@ from flightlog.schema.errors import NotFound
 from flightlog.schema.settings import Location, Settings, locate
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
+from flightlog.stores.sql.engine import open_engine, reading
+from flightlog.stores.sql.migrations import version_of
 
 FOLDER_SPOOL = "journal"
 """The name of the spool in a flight folder."""
@@ -40,24 +42,33 @@ def database_file(location: Location) -> Path | None:
     return Path(path.partition("?")[0])
 
 
-def has_database(location: Location) -> bool:
-    """Say whether there may be a database: a file that is missing is none."""
+def revision_of(location: Location) -> str | None:
+    """Return the schema revision of a place's database, None for one that is missing or has no tables. Raises `StoreUnavailable`."""
     file = database_file(location)
-    return file is None or file.exists()
+    if file is not None and not file.exists():
+        return None
+    engine = open_engine(location.database_url)
+    try:
+        with reading(engine) as connection:
+            return version_of(connection)
+    finally:
+        engine.dispose()
 
 
 def check_exists(location: Location) -> None:
     """Raise `NotFound` when there is neither a database nor a spool."""
-    if not has_database(location) and not location.spool.exists():
-        raise NotFound(f"nothing has been logged to {shown(location.tracking_uri)}: there is neither a database nor the spool {location.spool}")
+    file = database_file(location)
+    if file is not None and not file.exists() and not location.spool.exists():
+        raise NotFound(f"nothing has been logged to {shown(location.tracking_uri)}: there is no {file.name}, and no spool {location.spool}")
 
 
 @contextmanager
 def opened(location: Location) -> Iterator[Store]:
     """Give the store of a place and close it. Raises `NotFound` instead of making one, and `StoreUnavailable`."""
     check_exists(location)
-    if not has_database(location):
-        raise NotFound(f"there is no database at {database_file(location)} yet; to file what waits in the spool: {worker_command(location)}")
+    if revision_of(location) is None:
+        place = shown(location.database_url)
+        raise NotFound(f"nothing has been filed at {place} yet; to file what waits in the spool: {worker_command(location)}")
     store = open_store(location.database_url)
     try:
         yield store

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flightlog.cli import output, places
+from flightlog.cli import exits, output, places
 from flightlog.cli.options import AsJson, TrackingUri
 from flightlog.cli.output import Column
 from flightlog.cli.searches import all_experiments, find_experiment
@@ -38,15 +38,19 @@ LETTER_COLUMNS = (
     Column("message", folds=True),
 )
 
-app = typer.Typer(help="List runs, or show one.", no_args_is_help=True)
+app = typer.Typer(help="List runs, or show one.", epilog=exits.SENTENCE, no_args_is_help=True)
 
 
-@app.command("list")
+@app.command("list", epilog=exits.SENTENCE)
 def list_runs(
     tracking_uri: TrackingUri = None,
-    experiment: Annotated[list[str] | None, typer.Option("--experiment", metavar="NAME", help="Only runs of this experiment, by name or id; repeatable.")] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option("--experiment", metavar="NAME", help="Only runs of this experiment, by name or id; repeatable.")
+    ] = None,
     filter_string: Annotated[str, typer.Option("--filter", metavar="TEXT", help="Only runs that match, such as: metrics.loss < 0.1")] = "",
-    order_by: Annotated[list[str] | None, typer.Option("--order-by", metavar="KEY", help="Such as: metrics.loss ASC; repeatable. Default: newest first.")] = None,
+    order_by: Annotated[
+        list[str] | None, typer.Option("--order-by", metavar="KEY", help="Such as: metrics.loss ASC; repeatable. Default: newest first.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=50_000, help="So many at the most.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -62,16 +66,21 @@ def list_runs(
         output.print_line(f"there are more than {limit}; --limit shows more")
 
 
-@app.command("show")
-def show_run(run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id.")], tracking_uri: TrackingUri = None, as_json: AsJson = False) -> None:
+@app.command("show", epilog=exits.SENTENCE)
+def show_run(
+    run_id: Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id.")],
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
     """Show one run: what it is, its params, tags, metrics and artifacts, and events of it that could not be filed."""
     with places.opened(places.find(tracking_uri)) as store:
         run = store.get_run(check_run_id(run_id))
         artifacts, letters, dropped = store.artifacts(run_id), store.dead_letters(run_id), store.dropped().get(run_id, 0)
+        experiment = store.get_experiment(run.info.experiment_id).name
     if as_json:
-        output.print_json(_whole_document(run, artifacts, letters, dropped))
+        output.print_json(_whole_document(run, experiment, artifacts, letters, dropped))
     else:
-        _print_run(run, artifacts, letters, dropped)
+        _print_run(run, experiment, artifacts, letters, dropped)
 
 
 def _experiments(store: RunReader, chosen: Sequence[str]) -> dict[str, str]:
@@ -94,24 +103,30 @@ def _duration(info: RunInfo) -> str:
     return output.span(None if info.end_time is None else (info.end_time - info.start_time) / 1000)
 
 
-def _whole_document(run: Run, artifacts: Sequence[ArtifactState], letters: Sequence[DeadLetter], dropped: int) -> dict[str, Any]:
+def _whole_document(
+    run: Run, experiment: str, artifacts: Sequence[ArtifactState], letters: Sequence[DeadLetter], dropped: int
+) -> dict[str, Any]:
     return {
-        "info": run.info.to_dictionary(),
+        "info": {**run.info.to_dictionary(), "experiment_name": experiment},
         "params": run.data.params,
         "tags": run.data.tags,
         "metrics": {key: _metric(summary) for key, summary in run.data.metric_summaries.items()},
-        "artifacts": [{name: getattr(item, name) for name in ("path", "size", "sha256", "state", "reason")} for item in artifacts],
-        "dead_letters": [{name: getattr(item, name) for name in ("writer", "sequence", "count", "reason", "message", "time")} for item in letters],
+        "artifacts": [_fields(item, "path", "size", "sha256", "state", "reason") for item in artifacts],
+        "dead_letters": [_fields(item, "writer", "sequence", "count", "reason", "message", "time") for item in letters],
         "dropped": dropped,
     }
+
+
+def _fields(item: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in names}
 
 
 def _metric(summary: MetricSummary) -> dict[str, Any]:
     return {name: value for name, value in summary.to_dictionary().items() if name != "key"}
 
 
-def _print_run(run: Run, artifacts: Sequence[ArtifactState], letters: Sequence[DeadLetter], dropped: int) -> None:
-    output.print_facts(_facts(run.info, dropped))
+def _print_run(run: Run, experiment: str, artifacts: Sequence[ArtifactState], letters: Sequence[DeadLetter], dropped: int) -> None:
+    output.print_facts(_facts(run.info, experiment, dropped))
     _print_section("Params", PAIR_COLUMNS, sorted(run.data.params.items()))
     _print_section("Tags", PAIR_COLUMNS, sorted(run.data.tags.items()))
     _print_section("Metrics", METRIC_COLUMNS, [_metric_row(run.data.metric_summaries[key]) for key in sorted(run.data.metric_summaries)])
@@ -120,11 +135,11 @@ def _print_run(run: Run, artifacts: Sequence[ArtifactState], letters: Sequence[D
     _print_section("Events that could not be filed", LETTER_COLUMNS, rows)
 
 
-def _facts(info: RunInfo, dropped: int) -> list[tuple[str, object]]:
+def _facts(info: RunInfo, experiment: str, dropped: int) -> list[tuple[str, object]]:
     facts: list[tuple[str, object]] = [
         ("run", info.run_id),
         ("name", info.run_name),
-        ("experiment", info.experiment_id),
+        ("experiment", f"{experiment} ({info.experiment_id})"),
         ("status", info.status if info.lifecycle_stage == "active" else f"{info.status}, {info.lifecycle_stage}"),
         ("user", info.user_id),
         ("started", output.moment(info.start_time)),

@@ -13,11 +13,11 @@ from flightlog.cli.options import AsJson, TrackingUri
 from flightlog.cli.output import Column
 from flightlog.cli.searches import runs_by_id
 from flightlog.schema.entities import RunInfo
-from flightlog.schema.errors import StoreUnavailable
+from flightlog.schema.errors import NotFound, StoreUnavailable
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, now_ms
 from flightlog.schema.settings import Location
 from flightlog.stores.base import RunReader
-from flightlog.worker.status import Progress, Spool, WriterProgress, progress, read_spool
+from flightlog.worker.status import DAMAGE, Progress, Spool, WriterProgress, progress, read_spool
 
 COLUMNS = (
     Column("run"),
@@ -80,11 +80,11 @@ def survey(location: Location, limit: int | None) -> Overview:
     """
     places.check_exists(location)
     spool = read_spool(location.spool)
-    if not places.has_database(location):
-        return _overview(location, spool, limit)
     try:
         with places.opened(location) as store:
             return _overview(location, spool, limit, store)
+    except NotFound:
+        return _overview(location, spool, limit)
     except StoreUnavailable as error:
         return _overview(location, spool, limit, error=error.message)
 
@@ -125,7 +125,7 @@ def document(overview: Overview) -> dict[str, Any]:
         },
         "total": _totals(overview.every),
         "runs": [_run(item, overview) for item in overview.runs],
-        "experiments": [{"experiment_id": item.subject.removeprefix(EXPERIMENT_SUBJECT), **_counts(item, overview.time)} for item in overview.experiments],
+        "experiments": [_experiment(item, overview) for item in overview.experiments],
     }
 
 
@@ -146,11 +146,16 @@ def _run(item: Progress, overview: Overview) -> dict[str, Any]:
     }
 
 
+def _experiment(item: Progress, overview: Overview) -> dict[str, Any]:
+    return {"experiment_id": item.subject.removeprefix(EXPERIMENT_SUBJECT), **_counts(item, overview.time)}
+
+
 def _counts(item: Progress, now: int) -> dict[str, Any]:
     return {
         **_totals([item]),
         "lag_seconds": lag_seconds(item.oldest, now),
         "damage": item.damage,
+        "reasons": dict(item.reasons),
         "updated": item.updated,
         "writers": [_writer(writer, now) for writer in item.writers],
     }
@@ -193,8 +198,9 @@ def _states(writers: Sequence[WriterProgress]) -> str:
 
 
 def _print_damage(overview: Overview) -> None:
-    damaged = sum(item.damage for item in overview.every)
-    if damaged:
-        output.print_line(f"{damaged} places in journals were damaged; `flightlog runs show` of the runs with damage tells what is missing")
+    for item in overview.every:
+        if item.damage:
+            found = ", ".join(f"{item.reasons[reason]} {reason}" for reason in DAMAGE if reason in item.reasons)
+            output.print_line(f"journals of {item.subject} were damaged ({found}); flightlog runs show tells what is missing")
     for path in (*overview.spool.corrupt, *overview.spool.unreadable):
         output.print_line(f"not readable as a whole: {path}")

@@ -33,10 +33,16 @@ class WorkerCommand(TyperCommand):
 
 
 def worker(
-    spool: Annotated[str | None, typer.Option("--spool", metavar="[PATH]", help="The spool folder. Default: the one of the tracking URI.")] = None,
+    spool: Annotated[
+        str | None, typer.Option("--spool", metavar="[PATH]", help="The spool folder. Default: the one of the tracking URI.")
+    ] = None,
     tracking_uri: TrackingUri = None,
-    artifact_root: Annotated[str | None, typer.Option("--artifact-root", metavar="URI", help="Where artifacts of new runs are stored.")] = None,
-    idle: Annotated[float | None, typer.Option("--idle", metavar="SECONDS", min=0, help="Leave after so long without work. Default: stay.")] = None,
+    artifact_root: Annotated[
+        str | None, typer.Option("--artifact-root", metavar="URI", help="Where artifacts of new runs are stored.")
+    ] = None,
+    idle: Annotated[
+        float | None, typer.Option("--idle", metavar="SECONDS", min=0, help="Leave after so long without work. Default: stay.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Go on in the background; the log is worker.log in the spool.")] = False,
 ) -> None:
     """File what the journals of a spool hold, until stopped by SIGTERM or SIGINT; a second signal leaves at once and loses nothing."""
@@ -44,7 +50,8 @@ def worker(
     if detach:
         _start(location, idle)
         return
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
+    logging.getLogger("flightlog").setLevel(logging.INFO)
     if not run_spool_worker(location, idle):
         _refuse(location)
 

@@ -45,5 +45,7 @@ def _upgrade(connection: Connection) -> None:
     version = version_of(connection)
     if version is not None and version not in known:
         place = connection.engine.url.render_as_string(hide_password=True)
-        raise StoreUnavailable(f"the database {place} has schema version {version}, and this flightlog knows none after {HEAD}; upgrade flightlog")
+        raise StoreUnavailable(
+            f"the database {place} has schema version {version}, unknown here where {HEAD} is the newest; upgrade flightlog"
+        )
     command.upgrade(config, "head")

@@ -1,20 +1,224 @@
-"""The first version: all tables, and the experiment that always exists."""
+"""The first version: all tables, as they were then, and the experiment that always exists."""
 
 from __future__ import annotations
 
 from alembic import op
-
-from flightlog.stores.experiments import default_experiment
-from flightlog.stores.sql.states import experiment_row
-from flightlog.stores.sql.tables import experiments, metadata
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
 
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+LongText = Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql", "mariadb")
+LongBlob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
+Exact = String(256, collation=None).with_variant(mysql.VARCHAR(256, collation="utf8mb4_bin"), "mysql", "mariadb")
+Stamp = String(64)
+
+
+def _indexes_text(*_: object, dialect: Dialect, **__: object) -> bool:
+    """Say whether the database can index texts of any length; the others have a key of bounded size."""
+    return dialect.name in ("sqlite", "mysql", "mariadb")
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+writers = Table(
+    "writers",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("subject", Exact, nullable=False),
+    Column("writer", String(32), nullable=False),
+    Column("next_sequence", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    UniqueConstraint("subject", "writer"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("writer_id", ForeignKey("writers.id"), nullable=False),
+    Column("first_sequence", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("body", LongBlob, nullable=False),
+    UniqueConstraint("writer_id", "first_sequence"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("writer_id", ForeignKey("writers.id"), nullable=False, index=True),
+    Column("sequence", BigInteger, nullable=False),
+    Column("count", BigInteger),
+    Column("reason", String(32), nullable=False),
+    Column("message", LongText, nullable=False),
+    Column("payload", LongBlob, nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("experiment_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String(500).with_variant(mysql.VARCHAR(500, collation="utf8mb4_bin"), "mysql", "mariadb"), nullable=False, unique=True),
+    Column("artifact_location", LongText, nullable=False),
+    Column("lifecycle_stage", String(16), nullable=False),
+    Column("creation_time", BigInteger, nullable=False),
+    Column("last_update_time", BigInteger, nullable=False),
+    Column("lifecycle_stamp", Stamp, nullable=False),
+    Column("name_stamp", Stamp, nullable=False),
+)
+
+experiment_tags = Table(
+    "experiment_tags",
+    metadata,
+    Column("experiment_id", ForeignKey("experiments.experiment_id"), primary_key=True),
+    Column("key", Exact, primary_key=True),
+    Column("value", LongText),
+    Column("stamp", Stamp, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("run_id", Exact, nullable=False, unique=True),
+    Column("experiment_id", BigInteger, nullable=False),
+    Column("name", LongText),
+    Column("user_id", LongText, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    Column("lifecycle_stage", String(16), nullable=False),
+    Column("artifact_uri", LongText),
+    Column("started", SmallInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("status_stamp", Stamp, nullable=False),
+    Column("lifecycle_stamp", Stamp, nullable=False),
+    Index("ix_runs_experiment_id_start_time", "experiment_id", "start_time"),
+)
+
+params = Table(
+    "params",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("key", Exact, primary_key=True),
+    Column("value", LongText, nullable=False),
+    Index("ix_params_key_value_run", "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128}).ddl_if(
+        callable_=_indexes_text
+    ),
+    sqlite_with_rowid=False,
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("key", Exact, primary_key=True),
+    Column("value", LongText),
+    Column("stamp", Stamp, nullable=False),
+    Index("ix_tags_key_value_run", "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128}).ddl_if(
+        callable_=_indexes_text
+    ),
+    sqlite_with_rowid=False,
+)
+
+metric_names = Table(
+    "metric_names",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("name", Exact, nullable=False, unique=True),
+)
+
+latest_metrics = Table(
+    "latest_metrics",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("metric", ForeignKey("metric_names.id"), primary_key=True),
+    Column("last_value", Double, nullable=False),
+    Column("last_step", BigInteger, nullable=False),
+    Column("last_time", BigInteger, nullable=False),
+    Column("first_value", Double, nullable=False),
+    Column("first_step", BigInteger, nullable=False),
+    Column("first_time", BigInteger, nullable=False),
+    Column("min_value", Double),
+    Column("min_step", BigInteger),
+    Column("min_time", BigInteger),
+    Column("max_value", Double),
+    Column("max_step", BigInteger),
+    Column("max_time", BigInteger),
+    Column("count", BigInteger, nullable=False),
+    Column("non_finite", BigInteger, nullable=False),
+    Column("specials", SmallInteger, nullable=False),
+    Index("ix_latest_metrics_metric_last_value", "metric", "last_value", "specials", "run"),
+    sqlite_with_rowid=False,
+)
+
+metric_chunks = Table(
+    "metric_chunks",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("run", ForeignKey("runs.id"), nullable=False),
+    Column("metric", ForeignKey("metric_names.id"), nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("min_step", BigInteger, nullable=False),
+    Column("max_step", BigInteger, nullable=False),
+    Column("min_value", Double),
+    Column("max_value", Double),
+    Column("first_value", Double),
+    Column("last_value", Double),
+    Column("body", LongBlob, nullable=False),
+    Index("ix_metric_chunks_run_metric_count", "run", "metric", "count"),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("path_hash", String(64), primary_key=True),
+    Column("path", LongText, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("snapshot", LongText, nullable=False),
+    Column("sha256", String(64)),
+    Column("state", String(16), nullable=False, index=True),
+    Column("reason", LongText),
+    Column("stamp", Stamp, nullable=False),
+)
+
 
 def upgrade() -> None:
     """Go from an empty database to this version."""
     metadata.create_all(op.get_bind())
-    op.bulk_insert(experiments, [experiment_row(default_experiment())])
+    default = {"experiment_id": 0, "name": "Default", "artifact_location": "", "lifecycle_stage": "active"}
+    op.bulk_insert(experiments, [{**default, "creation_time": 0, "last_update_time": 0, "lifecycle_stamp": "", "name_stamp": ""}])
+
+
+def downgrade() -> None:
+    """Go back to an empty database."""
+    metadata.drop_all(op.get_bind())
