@@ -6,6 +6,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Protocol
 
 log = logging.getLogger("flightlog")
@@ -33,8 +34,8 @@ class Caretaker:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
-        self._wakeup = threading.Event()
+        self._lock = threading.RLock()  # this and the queue, unlike a lock or an event, may be used in a signal handler
+        self._wakeups: SimpleQueue[None] = SimpleQueue()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._said: set[str] = set()
@@ -58,12 +59,12 @@ class Caretaker:
 
     def wake(self) -> None:
         """Ask for `prepare` soon."""
-        self._wakeup.set()
+        if self._wakeups.empty():
+            self._wakeups.put(None)
 
     def _prepare_on_wakeup(self) -> None:
         while not self._stopping.is_set():
-            self._wakeup.wait()
-            self._wakeup.clear()
+            self._wakeups.get()
             for item in self._all():
                 self._do(item.prepare)
 
@@ -87,7 +88,7 @@ class Caretaker:
     def stop(self) -> None:
         """End the threads and wait for them, at most for the work in their hands."""
         self._stopping.set()
-        self._wakeup.set()
+        self.wake()
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(timeout=5.0)

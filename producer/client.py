@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Producer:
         self._begin()
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may come back here
         self._closing: list[Journal] = []
         self._alive: weakref.WeakSet[Journal] = weakref.WeakSet(recorder.journal for recorder in self._recorders.values())
         self._next_try = 0.0
@@ -292,7 +292,10 @@ class Producer:
 
     def _call_worker(self) -> None:
         """Ring; where nobody answers, start a worker, with growing pauses between attempts."""
-        if doorbell.ring(self.location.spool) or not self.settings.start_worker or time.monotonic() < self._next_try:
+        if doorbell.ring(self.location.spool):
+            self._retry = FIRST_RETRY
+            return
+        if not self.settings.start_worker or time.monotonic() < self._next_try:
             return
         self._next_try = time.monotonic() + self._retry
         self._retry = min(2 * self._retry, LAST_RETRY)
@@ -300,8 +303,6 @@ class Producer:
             doorbell.spawn(self.location, self.settings.worker_idle)
         except Exception as error:  # noqa: BLE001 - whatever the system says, training goes on
             self._warn_worker(error)
-        else:
-            self._retry = FIRST_RETRY
 
     def _warn_worker(self, error: Exception) -> None:
         if not self._worker_warned:
@@ -311,6 +312,10 @@ class Producer:
     def how_to_file(self) -> str:
         """Return how events that are in the journal get into the store, for messages."""
         return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {self.location.tracking_uri}"
+
+    def postpone(self, work: Callable[[], object]) -> bool:
+        """See `Journal.postpone`: for whichever journal a signal has interrupted."""
+        return any(journal.postpone(work) for journal in self._journals())
 
     def close(self) -> None:
         """Say that this process writes no more; how far the store is can still be seen."""
@@ -326,8 +331,9 @@ class Producer:
     def abandon(self) -> None:
         """Start anew after a fork: every journal becomes one of a new writer, the handles to it stay good."""
         self._closing = []
-        for recorder in self._recorders.values():
-            recorder.journal.abandon()
+        journals = list(self._alive)  # also those that were closed and opened again by a handle
+        for journal in journals:
+            journal.abandon()
         self._begin()
 
 

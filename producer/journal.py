@@ -16,6 +16,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from flightlog.producer.segments import Segment
 from flightlog.producer.spool import Spool, SpoolFull
@@ -35,6 +36,7 @@ PROMPT_SIZE = 1 << 20
 RESERVE = 1024
 """The last bytes of a segment are kept for the events that must still fit when the disk is full: what was dropped, and the end."""
 WARN_EVERY = 60.0
+ROOM_POLL = 0.05
 
 
 class Journal:
@@ -54,6 +56,8 @@ class Journal:
         self.dropped = 0
         self.markers: dict[str, bytes] = {}
         """Metric name -> `codec.single_marker` of its id, for names that the current segment defines."""
+        self._ids = itertools.count(1)
+        self._names: dict[int, str] = {}
         self._numbers = itertools.count()
         self._grown = 0
         self._seen_committed = self._seen_rejected = 0
@@ -65,14 +69,13 @@ class Journal:
         self._tended_position = 0
         self._position = self._soft_limit = self._limit = 0
         self._busy = False
-        self._deferred: deque[bytes] = deque()
+        self._deferred: deque[Callable[[], object]] = deque()
         self._full: str | None = None
         self._unreported = 0
         self._drop_reason = ""
         self._warned = -WARN_EVERY
         self._closed = False
-        self._tending = threading.Lock()
-        self._room = threading.Event()
+        self._tending = threading.RLock()
 
     def append(self, payload: bytes) -> int:
         """Append one event and return its sequence, or -1 if it was dropped. When it returns, a kill of the process cannot lose it.
@@ -84,10 +87,9 @@ class Journal:
         with self._lock:
             if self._busy:
                 return self._defer(payload)
-            self._busy = True
-            sequence = self.sequence
+            start, sequence = self._position, self.sequence
             try:
-                start = self._position
+                self._busy = True
                 if start + size <= self._soft_limit or self._make_room(size):
                     start, sequence = self._position, self.sequence
                     self._segment.buffer[start : start + size] = record  # type: ignore[union-attr]  # there is room, so there is a segment
@@ -96,47 +98,71 @@ class Journal:
                 else:
                     sequence = -1
             except BaseException:
-                self._repair(record, sequence)
+                self._repair(record, start, sequence)
                 raise
             finally:
                 self._busy = False
             if self._deferred:
-                self.append(self._deferred.popleft())
+                self._do_deferred()
         return sequence if sequence >= 0 else self._without_room(payload)
 
-    def _repair(self, record: bytes, sequence: int) -> None:
+    def _repair(self, record: bytes, start: int, sequence: int) -> None:
         """Count a record that was written when a signal's exception, such as KeyboardInterrupt, came before it was counted."""
-        start, size = self._position, len(record)
-        if self._segment is None or self.sequence != sequence:
-            return
-        if start >= size and self._segment.buffer[start - size : start] == record:
-            self.sequence = sequence + 1
-        elif self._segment.buffer[start : start + size] == record:
-            self._position, self.sequence = start + size, sequence + 1
+        end = start + len(record)
+        uncounted = self._segment is not None and self.sequence == sequence and self._position in (start, end)
+        if uncounted and self._segment is not None and self._segment.buffer[start:end] == record:
+            self._position, self.sequence = end, sequence + 1
 
     def _defer(self, payload: bytes) -> int:
-        """Keep an event that a signal handler logs while its thread is inside `append`: it follows at once, before that call returns."""
-        self._deferred.append(payload)
+        """Keep an event that a signal handler logs while its thread is at work here: it follows at once, before that call returns."""
+        self._deferred.append(partial(self.append, payload))
         return self.sequence + len(self._deferred)
+
+    def _do_deferred(self) -> None:
+        while self._deferred:
+            try:
+                work = self._deferred.popleft()
+            except IndexError:  # a signal handler was quicker
+                return
+            work()
+
+    def postpone(self, work: Callable[[], object]) -> bool:
+        """Have something done as soon as the call that a signal has interrupted is over; False, and it is not, when there is no such call."""
+        with self._lock:
+            if self._busy:
+                self._deferred.append(work)
+            return self._busy
+
+    def _undisturbed(self, work: Callable[[], object]) -> None:
+        """Do what moves the position, so that a signal handler's events follow it; the caller has the lock."""
+        if self.postpone(partial(self._undisturbed, work)):
+            return
+        try:
+            self._busy = True
+            work()
+        finally:
+            self._busy = False
+        self._do_deferred()
 
     def define(self, name: str) -> bytes:
         """Give a metric name its id in this journal and return the id's marker."""
         with self._lock:
             marker = self.markers.get(name)
             if marker is None:
-                metric_id = len(self.markers) + 1
+                metric_id = next(self._ids)
                 marker = codec.single_marker(metric_id)
-                if self._put_names({metric_id: name}):
-                    self.markers[name] = marker
+                self._names[metric_id] = name
+                self._undisturbed(partial(self._put_name, metric_id, name))
+                self.markers[name] = marker
             return marker
 
-    def _put_names(self, names: dict[int, str]) -> bool:
-        """Write a record that takes no sequence. False when there is no room."""
-        record = frames.frame(codec.encode_names(names))
-        if self._position + len(record) > self._soft_limit and not self._make_room(len(record)):
-            return False
-        self._put(record)
-        return True
+    def _put_name(self, metric_id: int, name: str) -> None:
+        """Write a record that takes no sequence. Where there is no room for it, there must be none for its metric: the next segment has all names."""
+        record = frames.frame(codec.encode_names({metric_id: name}))
+        if self._position + len(record) <= self._soft_limit or self._make_room(len(record)):
+            self._put(record)
+        else:
+            self._soft_limit = self._limit = 0
 
     def _put(self, record: bytes) -> None:
         assert self._segment is not None  # noqa: S101 - the callers have made room
@@ -162,7 +188,7 @@ class Journal:
         self._position = self._soft_limit = self._limit = 0
 
     def _rotate(self, size: int) -> bool:
-        names = frames.frame(codec.encode_names(self._names())) if self.markers else b""
+        names = frames.frame(codec.encode_names(self._names)) if self._names else b""
         needed = frames.HEADER_SIZE + len(names) + size + 2 * RESERVE
         segment = self._take_next(needed)
         if segment is None:
@@ -170,20 +196,18 @@ class Journal:
         if self._segment is not None:
             self._look()
             self._retired.append((self._segment, self.sequence))
+        self._soft_limit = self._limit = 0  # until all is in place: an exception from a signal handler may end this anywhere
         segment.begin(frames.SegmentHeader(self.writer, self.subject, segment.number, self.sequence, segment.capacity, now_ms(), _meta()))
         self._grown += 1
         self._segment = segment
         self._position = frames.HEADER_SIZE
-        self._limit = segment.capacity - RESERVE
-        self._soft_limit = max(segment.capacity // 4, self._position + len(names) + size)
         if names:
             self._put(names)
         if self._unreported:
             self._report_dropped()
+        self._limit = segment.capacity - RESERVE
+        self._soft_limit = max(segment.capacity // 4, self._position + size)
         return True
-
-    def _names(self) -> dict[int, str]:
-        return dict(enumerate(self.markers, 1))
 
     def _take_next(self, needed: int) -> Segment | None:
         """Return the prepared segment if it is large enough, else a new one, else None when the spool is full."""
@@ -221,7 +245,7 @@ class Journal:
         if self._spool.when_full == "block":
             self._warn("flightlog: logging waits for room: %s", reason)
             self._wait_for_room()
-            return self.append(payload)
+            return self.append(payload)  # deeper only as often as somebody else has taken the room
         with self._lock:
             self.dropped += 1
             self._unreported += 1
@@ -238,9 +262,10 @@ class Journal:
             log.warning(message, *values)
 
     def _wait_for_room(self) -> None:
-        self._room.clear()
+        """Wait until a segment could be prepared. An event of its own each time: a signal handler may wait here as well."""
         self._wake()
-        self._room.wait(1.0)
+        while self._full:
+            threading.Event().wait(ROOM_POLL)
 
     def _report_dropped(self) -> None:
         """Record how many events are missing here, as an event; room for it is always reserved."""
@@ -253,8 +278,10 @@ class Journal:
     def append_last(self, payload: bytes) -> int:
         """Append an event that ends the run, into the reserve if there is no other room."""
         with self._lock:
-            self._open_reserve()
-            return self.append(payload)
+            self._undisturbed(self._open_reserve)
+            if self._segment is not None:
+                return self.append(payload)
+        return self.append(payload)  # may have to wait for room, which nobody could make while we hold the lock
 
     def _open_reserve(self) -> None:
         if self._segment is not None and not self._closed:
@@ -295,10 +322,9 @@ class Journal:
                 self._next = prepared
             else:
                 prepared.discard()
-        self._room.set()
 
     def _is_wanted(self, prepared: Segment) -> bool:
-        return not self._closed and (self._segment is None or self._segment.number < prepared.number)
+        return not self._closed and self._next is None and (self._segment is None or self._segment.number < prepared.number)
 
     def _settle_retired(self) -> None:
         """Seal full segments, write them to disk and let go of them. Here, because a page that the disk has may take long to write to."""
@@ -347,16 +373,21 @@ class Journal:
     def close(self) -> None:
         """Say that the writer has ended. A later append begins the next segment of the same writer."""
         with self._tending, self._lock:
-            if self._segment is None or self._closed:
-                return
-            if self._unreported:
-                self._open_reserve()
-            self._look()
-            self._segment.finish(frames.CLOSED, self.sequence)
-            self._closed = True
-            if self._next is not None:
-                self._next.discard()
-                self._next = None
+            self._do_deferred()
+            self._undisturbed(self._finish)
+
+    def _finish(self) -> None:
+        if self._segment is None or self._closed:
+            return
+        if self._unreported:
+            self._open_reserve()
+        self._look()
+        self._segment.finish(frames.CLOSED, self.sequence)
+        self._closed = True
+        self._soft_limit = self._limit = 0
+        if self._next is not None:
+            self._next.discard()
+            self._next = None
 
     def release(self) -> None:
         """Let go of a closed journal's file. A later append begins the next segment of the same writer."""

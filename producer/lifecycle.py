@@ -19,11 +19,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from flightlog.producer.context import context
-from flightlog.schema.errors import NotCommitted
+from flightlog.producer.operations import NOTHING, RunOperations
+from flightlog.schema.errors import FlightlogException, NotCommitted
 
 if TYPE_CHECKING:
     from flightlog.producer.run import ActiveRun
@@ -38,8 +40,14 @@ class Hooks:
         self.installed = False
         self.status = "FINISHED"
         self.reason: str | None = None
+        self.terminated = False
         self.kept: dict[str, ActiveRun] = {}
         self.warned: set[str] = set()
+
+    def note(self, status: str, reason: str | None) -> None:
+        """Remember how this process ends. What follows SIGTERM, such as a handler's `sys.exit`, is part of that."""
+        if not self.terminated:
+            self.status, self.reason = status, reason
 
 
 hooks = Hooks()
@@ -55,15 +63,28 @@ def own(run: ActiveRun) -> None:
 def end(run: ActiveRun, status: str, reason: str | None = None) -> None:
     """End a run that this process owns; a run that it only attached to is left to its owner."""
     hooks.kept.pop(run.info.run_id, None)
+    operation = _record_end(run, status, reason)
+    if is_waiting_at_end():
+        operation.wait()
+
+
+def _record_end(run: ActiveRun, status: str, reason: str | None) -> RunOperations:
     if run.ended:
-        return
+        return NOTHING
     run.ended = True
     if run.owner == os.getpid():
-        operation = run.producer.end(run.info.run_id, status, reason=reason)
-        if is_waiting_at_end():
-            operation.wait()
-    else:
-        run.producer.close_subject(run.info.run_id)
+        return run.producer.end(run.info.run_id, status, reason=reason)
+    run.producer.close_subject(run.info.run_id)
+    return NOTHING
+
+
+def verdict(error: BaseException | None) -> tuple[str, str | None]:
+    """Return status and reason of a run whose `with` block ends with this exception, or without one."""
+    from flightlog.producer.run import outcome, reason_of  # noqa: PLC0415 - runs stand on this module
+
+    if error is not None and hooks.terminated:
+        return hooks.status, hooks.reason
+    return outcome(error), reason_of(error)
 
 
 def is_waiting_at_end() -> bool:
@@ -82,9 +103,7 @@ def _wrap_excepthook() -> None:
     previous = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        from flightlog.producer.run import outcome, reason_of  # noqa: PLC0415 - runs stand on this module
-
-        hooks.status, hooks.reason = outcome(error), reason_of(error)
+        hooks.note(*verdict(error))
         previous(kind, error, trace)
 
     sys.excepthook = excepthook
@@ -96,7 +115,7 @@ def _wrap_exit() -> None:
 
     def exit(status: Any = None, /) -> NoReturn:  # noqa: A001, ANN401 - sys.exit's own signature
         if status not in (None, 0):
-            hooks.status, hooks.reason = "FAILED", f"SystemExit: {status}"
+            hooks.note("FAILED", f"SystemExit: {status}")
         previous(status)
 
     sys.exit = exit
@@ -111,25 +130,33 @@ def _wrap_sigterm() -> None:
         return
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
-        hooks.status, hooks.reason = "KILLED", "SIGTERM"
+        hooks.note("KILLED", "SIGTERM")
+        hooks.terminated = True
         if callable(previous):
             previous(number, frame)
-            return
-        finish()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
+        elif not any(producer.postpone(_die) for producer in context.producers()):
+            _die()
 
     signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _die() -> None:
+    """End the runs, then end by SIGTERM as if there had been no handler."""
+    try:
+        finish()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def finish() -> None:
     """End all runs of this process, then wait for the commit at most `FLIGHTLOG_EXIT_TIMEOUT` seconds and say what remains."""
     for run in list(hooks.kept.values()):
-        end(run, hooks.status, hooks.reason)
-    timeout = context.settings.exit_timeout
+        _end_at_exit(run)
+    deadline = time.monotonic() + context.settings.exit_timeout
     for producer in context.producers():
         producer.close()
-        if not producer.settle(timeout if producer.can_arrive else 0):
+        if not producer.settle(max(deadline - time.monotonic(), 0) if producer.can_arrive else 0):
             log.warning(
                 "flightlog: %d events are not in the store yet; they are safe in the journal and %s",
                 producer.pending(),
@@ -137,6 +164,13 @@ def finish() -> None:
             )
         _say_losses(producer.dropped(), producer.rejections())
         producer.release()
+
+
+def _end_at_exit(run: ActiveRun) -> None:
+    try:
+        _record_end(run, hooks.status, hooks.reason)
+    except FlightlogException as error:  # such as a full disk and the policy to raise: the other runs must end all the same
+        log.warning("flightlog: the end of run %s was not recorded: %s", run.info.run_id, error)
 
 
 def _say_losses(dropped: int, rejections: list[str]) -> None:
@@ -166,7 +200,7 @@ def warn_once(message: str) -> None:
 def _after_fork_in_child() -> None:
     """Start anew: the child's events go to writers of its own, and the runs' statuses stay with the parent."""
     hooks.kept = {}
-    hooks.status, hooks.reason = "FINISHED", None
+    hooks.status, hooks.reason, hooks.terminated = "FINISHED", None, False
     context.abandon()
 
 

@@ -41,12 +41,15 @@ class ActiveRun(Run):
         return recorder
 
     def __enter__(self) -> Self:
+        from flightlog.producer import fluent  # noqa: PLC0415 - the fluent verbs stand on this class
+
+        fluent.enter(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         from flightlog.producer import fluent  # noqa: PLC0415 - the fluent verbs stand on this class
 
-        fluent.leave(self, outcome(error), reason_of(error))
+        fluent.leave(self, error)
         return kind is None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -10,9 +10,9 @@ little more than the values' mantissas. The payloads come back bit for bit.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import msgpack
 import numpy as np
@@ -101,6 +101,12 @@ def _rows(raw: Bytes, count: int, uniform: int) -> Records:
     return Records(rows, offsets, lengths)
 
 
-@lru_cache(maxsize=1)
+_per_thread = threading.local()
+
+
 def _compressor() -> zstandard.ZstdCompressor:
-    return zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
+    """Return this thread's compressor: one is not to be used by two threads at once."""
+    if not hasattr(_per_thread, "compressor"):
+        _per_thread.compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
+    found: zstandard.ZstdCompressor = _per_thread.compressor
+    return found

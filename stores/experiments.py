@@ -42,17 +42,11 @@ def apply_to_run(book: ExperimentBook, state: RunState, event: e.Event, stamp: S
 
 def apply_to_experiment(book: ExperimentBook, experiment_id: str, event: e.Event, stamp: Stamp) -> Rejection | None:
     """Apply an event to its experiment, and a change of its lifecycle stage to its runs. Returns why not, if not."""
-    state = book.get(experiment_id) if is_experiment_id(experiment_id) else None
-    if isinstance(event, e.ExperimentCreated):
-        state, refusal = _founded(book, experiment_id, state, event)
-    elif isinstance(event, e.ExperimentRenamed) and state is not None and stamp > state.name_stamp:
-        refusal = _name_taken(book, experiment_id, event.name)
-    else:
-        refusal = None
-    if refusal is not None:
+    state = _founded(book, experiment_id, event) if isinstance(event, e.ExperimentCreated) else _known(book, experiment_id)
+    if isinstance(state, Rejection):
+        return state
+    if isinstance(event, e.ExperimentRenamed) and stamp > state.name_stamp and (refusal := _name_taken(book, experiment_id, event.name)):
         return refusal
-    if state is None:
-        return Rejection("unknown-experiment", f"no experiment has the id {experiment_id!r}; create it before changing it")
     rejection = fold_experiment(state, event, stamp)
     if rejection is None:
         book.put(state)
@@ -75,22 +69,26 @@ def _home(book: ExperimentBook, event: e.RunStarted) -> str:
     return home.experiment_id
 
 
-def _founded(
-    book: ExperimentBook, experiment_id: str, state: ExperimentState | None, event: e.ExperimentCreated
-) -> tuple[ExperimentState | None, Rejection | None]:
+def _known(book: ExperimentBook, experiment_id: str) -> ExperimentState | Rejection:
+    state = book.get(experiment_id) if is_experiment_id(experiment_id) else None
+    return state or Rejection("unknown-experiment", f"no experiment has the id {experiment_id!r}; create it before changing it")
+
+
+def _founded(book: ExperimentBook, experiment_id: str, event: e.ExperimentCreated) -> ExperimentState | Rejection:
     """Return the experiment that an ExperimentCreated speaks of: a new one, or the known one with what it lacked."""
     if event.experiment_id != experiment_id:
-        return None, Rejection("wrong-subject", f"experiment {event.experiment_id!r} cannot be created under the id {experiment_id!r}")
+        return Rejection("wrong-subject", f"experiment {event.experiment_id!r} cannot be created under the id {experiment_id!r}")
     if not is_experiment_id(experiment_id):
-        return None, _bad_id(experiment_id)
+        return _bad_id(experiment_id)
     if refusal := _name_taken(book, experiment_id, event.name):
-        return None, refusal
+        return refusal
+    state = book.get(experiment_id)
     if state is None:
-        return _new(experiment_id, event.name, event.artifact_location, event.time), None
+        return _new(experiment_id, event.name, event.artifact_location, event.time)
     if state.name == _placeholder_name(experiment_id) and state.name_stamp == NEVER:
         state.name = event.name
     state.artifact_location = state.artifact_location or event.artifact_location
-    return state, None
+    return state
 
 
 def _new(experiment_id: str, name: str, artifact_location: str, time: int) -> ExperimentState:

@@ -8,6 +8,7 @@ import time
 
 from flightlog.schema.errors import StoreUnavailable
 from flightlog.stores.base import Sink
+from flightlog.worker.poison import apply_around_poison
 from flightlog.worker.sources.base import Source
 from flightlog.worker.uploads import Uploads
 
@@ -54,7 +55,7 @@ class Ingest:
         items = self._source.take(BATCH_EVENTS)
         if not items:
             return 0
-        applied = self._sink.apply(items)
+        applied = apply_around_poison(self._sink, items)
         self._uploads.run()
         self._source.acknowledge(applied)
         return applied.events or len(items)

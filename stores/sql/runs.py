@@ -62,14 +62,15 @@ def _opened(number: int | None, state: RunState) -> OpenRun:
 def _touched(events: Iterable[e.Event | DecodeError]) -> _Touched:
     touched = _Touched(set(), {RUN_NAME_TAG}, set())
     for event in events:
-        if isinstance(event, e.ParamLogged):
-            touched.params.add(event.key)
-        elif isinstance(event, (e.TagSet, e.TagDeleted)):
-            touched.tags.add(event.key)
-        elif isinstance(event, e.ArtifactLogged):
-            touched.artifacts.add(path_hash(event.path))
-        elif isinstance(event, e.RunStarted):
-            touched.tags.update(event.tags)
+        match event:
+            case e.ParamLogged():
+                touched.params.add(event.key)
+            case e.TagSet() | e.TagDeleted():
+                touched.tags.add(event.key)
+            case e.ArtifactLogged():
+                touched.artifacts.add(path_hash(event.path))
+            case e.RunStarted():
+                touched.tags.update(event.tags)
     return touched
 
 
@@ -127,8 +128,7 @@ def _save_rows(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, 
     insert_rows(connection, runs, [row for run_id, row in rows.items() if opened[run_id].number is None])
     known = [{**row, "number": opened[run_id].number} for run_id, row in rows.items() if opened[run_id].number is not None]
     if known:
-        statement = update(runs).where(runs.c.id == bindparam("number"))
-        connection.execute(statement.values({name: bindparam(name) for name in known[0] if name != "number"}), known)
+        connection.execute(update(runs).where(runs.c.id == bindparam("number")), known)
     new = [run_id for run_id, run in opened.items() if run.number is None]
     found = {run_id: run.number for run_id, run in opened.items() if run.number is not None}
     return found | find_numbers(connection, runs.c.run_id, new)

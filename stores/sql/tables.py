@@ -39,7 +39,6 @@ Exact = String(256, collation=None).with_variant(mysql.VARCHAR(256, collation="u
 Stamp = String(64)
 
 
-
 def _text_index(name: str) -> Index:
     """Return the index that answers a search for a key's value by itself, where the database can have it."""
     index = Index(name, "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128})

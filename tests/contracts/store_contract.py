@@ -143,7 +143,8 @@ class StoreContract:
 
     def test_an_event_between_points_keeps_its_place_in_time(self, store: Store) -> None:
         store.apply([block(RUN, metric("loss", 1.0, time=0), param("lr", "1", time=66), metric("loss", 1.0, time=55))])
-        assert store.get_run(RUN).info.start_time == 66
+        store.apply([block(OTHER_RUN, metric("loss", 1.0, time=55), param("lr", "1", time=66))])
+        assert [store.get_run(run).info.start_time for run in (RUN, OTHER_RUN)] == [66, 55]
 
     def test_a_placeholder_becomes_the_run_when_its_start_comes(self, store: Store) -> None:
         store.apply([block(RUN, param("lr", "1", time=77))])

@@ -145,7 +145,7 @@ def applied(store: Store, batches: Sequence[Sequence[Block | Gap]]) -> Store:
     return store
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(st.data())
 def test_the_sql_projection_equals_the_fold_however_the_events_arrive(data: st.DataObject) -> None:
     items = data.draw(logs())
@@ -227,8 +227,13 @@ def test_a_chunk_of_history_comes_back_bit_for_bit(rows: list[tuple[int, int, fl
     assert found.value.tobytes() == history.value.tobytes()
 
 
-@settings(max_examples=40)
-@given(st.lists(histories, min_size=1, max_size=6), st.integers(1, 12), st.none() | whole, st.none() | whole)
+few = st.integers(0, 9)
+plain = st.sampled_from([1.0, 2.0, 3.0, float("inf"), float("nan")])
+plain_chunks = st.lists(st.tuples(few, few, plain), min_size=1, max_size=3)
+
+
+@settings(max_examples=150)
+@given(st.lists(plain_chunks | histories, min_size=1, max_size=6), st.integers(1, 6), st.none() | whole, st.none() | whole)
 def test_an_envelope_from_chunks_equals_that_of_the_points(
     chunks: list[list[tuple[int, int, float]]], buckets: int, start: int | None, end: int | None
 ) -> None:

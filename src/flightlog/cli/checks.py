@@ -79,8 +79,10 @@ def check_spool(spool: Path) -> Iterator[Finding]:
     if not spool.exists():
         yield Finding("note", "spool", f"{spool} does not exist yet; the first run makes it")
     folder = _nearest(spool)
-    if not os.access(folder, os.W_OK):
-        yield Finding("problem", "spool", f"{folder} cannot be written", "make it writable, or set FLIGHTLOG_SPOOL to a folder that is")
+    if not _is_writable(folder):
+        yield Finding(
+            "problem", "spool", f"{folder} is no folder that can be written", "make it writable, or set FLIGHTLOG_SPOOL to a folder that is"
+        )
         return
     yield _check_file_system(folder)
     yield _check_space(folder)
@@ -150,14 +152,18 @@ def check_artifacts(location: Location) -> Iterator[Finding]:
 
 def _check_writable(about: str, folder: Path) -> Iterator[Finding]:
     nearest = _nearest(folder)
-    if os.access(nearest, os.W_OK):
+    if _is_writable(nearest):
         yield Finding("ok", about, f"{folder} can be written" if nearest == folder else f"{folder} can be made")
     else:
-        yield Finding("problem", about, f"{nearest} cannot be written", "make it writable, or choose another folder")
+        yield Finding("problem", about, f"{nearest} is no folder that can be written", "make it writable, or choose another folder")
+
+
+def _is_writable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK)
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
+    """Return the path, or the nearest one above it that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 

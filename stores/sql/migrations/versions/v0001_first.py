@@ -33,8 +33,14 @@ Exact = String(256, collation=None).with_variant(mysql.VARCHAR(256, collation="u
 Stamp = String(64)
 
 
+def _text_index(name: str) -> Index:
+    """Return the index that answers a search for a key's value by itself, where the database can have it."""
+    index = Index(name, "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128})
+    return index.ddl_if(callable_=_indexes_text)
+
+
 def _indexes_text(*_: object, dialect: Dialect, **__: object) -> bool:
-    """Say whether the database can index texts of any length; the others have a key of bounded size."""
+    """Say whether a text of any length can be in an index: PostgreSQL and SQL Server bound the size of an index row."""
     return dialect.name in ("sqlite", "mysql", "mariadb")
 
 
@@ -130,9 +136,7 @@ params = Table(
     Column("run", ForeignKey("runs.id"), primary_key=True),
     Column("key", Exact, primary_key=True),
     Column("value", LongText, nullable=False),
-    Index("ix_params_key_value_run", "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128}).ddl_if(
-        callable_=_indexes_text
-    ),
+    _text_index("ix_params_key_value_run"),
     sqlite_with_rowid=False,
 )
 
@@ -143,9 +147,7 @@ tags = Table(
     Column("key", Exact, primary_key=True),
     Column("value", LongText),
     Column("stamp", Stamp, nullable=False),
-    Index("ix_tags_key_value_run", "key", "value", "run", mysql_length={"value": 128}, mariadb_length={"value": 128}).ddl_if(
-        callable_=_indexes_text
-    ),
+    _text_index("ix_tags_key_value_run"),
     sqlite_with_rowid=False,
 )
 
