@@ -34,8 +34,9 @@ def main() -> None:
     for _ in range(rounds + 1):
         for name, code in codes.items():
             taken[name].append(process_seconds(code))
-    bare = median(taken["bare"][1:])
-    ours, floor = median(taken["flightlog"][1:]) - bare, median(taken["floor"][1:]) - bare
+    ours, floor = (
+        median([found - bare for found, bare in zip(taken[name], taken["bare"], strict=True)][1:]) for name in ("flightlog", "floor")
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", f"import flightlog, sys; print(*[name for name in {HEAVY} if name in sys.modules])"],
         capture_output=True,

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench_ingest import BARE, bare_rows
-from measure import Figure, median, report
+from measure import Figure, median, paired, ratio, report
 
 import flightlog
 from flightlog.producer.context import context
@@ -26,14 +26,15 @@ from flightlog.stores.base import Store
 from flightlog.worker.spool import drain_spool
 
 
-def seconds(call: Callable[[], object], rounds: int) -> float:
-    """Return the median time of a call."""
-    taken = []
-    for _ in range(rounds):
+def seconds(call: Callable[[], object]) -> Callable[[], float]:
+    """Return a call that says how long the given one takes."""
+
+    def timed() -> float:
         start = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - start)
-    return median(taken)
+        return time.perf_counter() - start
+
+    return timed
 
 
 def fill(folder: Path, points: int) -> tuple[Store, str, str]:
@@ -70,16 +71,19 @@ def main() -> None:
         bare.commit()
         query = "select * from points where run = 0 and key = 0 order by step, seq"
         assert len(store.metric_arrays(long, "loss")) == given.points
-        fetch = seconds(lambda: bare.execute(query).fetchall(), given.rounds)
-        arrays = seconds(lambda: store.metric_arrays(long, "loss"), given.rounds)
-        envelope = seconds(lambda: store.envelope(long, "loss", 1000), given.rounds)
-        run = seconds(lambda: store.get_run(wide), given.rounds)
+        fetch, arrays, envelope, run = paired(
+            seconds(lambda: bare.execute(query).fetchall()),
+            seconds(lambda: store.metric_arrays(long, "loss")),
+            seconds(lambda: store.envelope(long, "loss", 1000)),
+            seconds(lambda: store.get_run(wide)),
+            rounds=given.rounds,
+        )
         store.close()
-    floor = f"fetchall {fetch * 1e3:.0f} ms"
+    floor = f"fetchall {median(fetch) * 1e3:.0f} ms"
     figures = [
-        Figure(f"{given.points:,} points as arrays", f"{arrays * 1e3:.0f} ms", floor, arrays / fetch, 1 / 8),
-        Figure("envelope of 1,000 buckets of them", f"{envelope * 1e3:.0f} ms", floor, envelope / fetch, 1 / 20),
-        Figure("get_run with 1,000 metrics", f"{run * 1e3:.1f} ms", "in ms", run * 1e3, 20),
+        Figure(f"{given.points:,} points as arrays", f"{median(arrays) * 1e3:.0f} ms", floor, ratio(arrays, fetch), 1 / 8),
+        Figure("envelope of 1,000 buckets of them", f"{median(envelope) * 1e3:.0f} ms", floor, ratio(envelope, fetch), 1 / 20),
+        Figure("get_run with 1,000 metrics", f"{median(run) * 1e3:.1f} ms", "in ms", median(run) * 1e3, 20),
     ]
     report(f"Reading back (medians of {given.rounds})", figures)
 

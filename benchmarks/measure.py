@@ -10,12 +10,15 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
+
+T = TypeVar("T")
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,6 +43,20 @@ class Figure:
 def quantile(ordered: Sequence[int], share: float) -> int:
     """Return the value below which a share of a sorted sample lies."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+def paired(*calls: Callable[[], T], rounds: int) -> list[list[T]]:
+    """Run calls in turn, round after round, and return what each gave: a machine whose speed drifts treats them alike."""
+    found: list[list[T]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, values in zip(calls, found, strict=True):
+            values.append(call())
+    return found
+
+
+def ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Return the median of the ratios, pair by pair."""
+    return median([a / b for a, b in zip(over, under, strict=True)])
 
 
 def median(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,24 +66,20 @@ class Producer:
             if recorder is None:
                 recorder = self._recorders[subject] = Recorder(Journal(subject, self._spool, self._caretaker.wake))
                 self._alive.add(recorder.journal)
-                if len(self._recorders) > MAX_OPEN:
-                    self._close_oldest()
             self._recorders.move_to_end(subject)
+            oldest = next(iter(self._recorders)) if len(self._recorders) > MAX_OPEN else None
+        if oldest is not None:
+            self.close_subject(oldest)
         self._caretaker.tend(self)
         return recorder
-
-    def _close_oldest(self) -> None:
-        _, oldest = self._recorders.popitem(last=False)
-        oldest.journal.close()
-        self._closing.append(oldest.journal)
 
     def close_subject(self, subject: str) -> None:
         """Say that this process is done with a run or experiment for now."""
         with self._lock:
             recorder = self._recorders.pop(subject, None)
-            if recorder is not None:
-                recorder.journal.close()
-                self._closing.append(recorder.journal)
+        if recorder is not None:  # without the lock: a signal handler may want it while its thread holds the journal's
+            recorder.journal.close()
+            self._closing.append(recorder.journal)
 
     def log_metric(self, run_id: str, key: str, value: Any, timestamp: Any = None, step: Any = None) -> RunOperations:  # noqa: ANN401 - checked by the recorder
         """Record one metric of a run."""
@@ -241,6 +238,8 @@ class Producer:
             pause = min(pause * 1.5, MAX_POLL)
             if pause >= MAX_POLL:
                 self._call_worker()
+                if not self.can_arrive:
+                    return bool(done())
         return True
 
     @property
@@ -284,11 +283,10 @@ class Producer:
             self._call_worker()
 
     def _release_committed(self) -> None:
-        with self._lock:
-            done = [journal for journal in self._closing if journal.is_committed]
-            self._closing = [journal for journal in self._closing if journal not in done]
-        for journal in done:
+        for journal in [journal for journal in self._closing if journal.is_committed]:
             journal.release()
+            with suppress(ValueError):  # `release` was quicker
+                self._closing.remove(journal)
 
     def _call_worker(self) -> None:
         """Ring; where nobody answers, start a worker, with growing pauses between attempts."""

@@ -102,8 +102,8 @@ class Journal:
                 raise
             finally:
                 self._busy = False
-            if self._deferred:
-                self._do_deferred()
+        if self._deferred:
+            self._do_deferred()
         return sequence if sequence >= 0 else self._without_room(payload)
 
     def _repair(self, record: bytes, start: int, sequence: int) -> None:
@@ -119,7 +119,7 @@ class Journal:
         return self.sequence + len(self._deferred)
 
     def _do_deferred(self) -> None:
-        while self._deferred:
+        while self._deferred and not self._busy:
             try:
                 work = self._deferred.popleft()
             except IndexError:  # a signal handler was quicker
@@ -127,22 +127,22 @@ class Journal:
             work()
 
     def postpone(self, work: Callable[[], object]) -> bool:
-        """Have something done as soon as the call that a signal has interrupted is over; False, and it is not, when there is no such call."""
+        """Have something done as soon as the call that a signal has interrupted is over; False when there is no such call."""
         with self._lock:
             if self._busy:
                 self._deferred.append(work)
             return self._busy
 
     def _undisturbed(self, work: Callable[[], object]) -> None:
-        """Do what moves the position, so that a signal handler's events follow it; the caller has the lock."""
-        if self.postpone(partial(self._undisturbed, work)):
-            return
-        try:
-            self._busy = True
-            work()
-        finally:
-            self._busy = False
-        self._do_deferred()
+        """Do what moves the position; what a signal handler logs meanwhile is deferred."""
+        with self._lock:
+            if self.postpone(partial(self._undisturbed, work)):
+                return
+            try:
+                self._busy = True
+                work()
+            finally:
+                self._busy = False
 
     def define(self, name: str) -> bytes:
         """Give a metric name its id in this journal and return the id's marker."""
@@ -154,10 +154,11 @@ class Journal:
                 self._names[metric_id] = name
                 self._undisturbed(partial(self._put_name, metric_id, name))
                 self.markers[name] = marker
-            return marker
+        self._do_deferred()
+        return marker
 
     def _put_name(self, metric_id: int, name: str) -> None:
-        """Write a record that takes no sequence. Where there is no room for it, there must be none for its metric: the next segment has all names."""
+        """Write a record that takes no sequence. Without room for it there must be none for its metric; the next segment has all names."""
         record = frames.frame(codec.encode_names({metric_id: name}))
         if self._position + len(record) <= self._soft_limit or self._make_room(len(record)):
             self._put(record)
@@ -281,7 +282,7 @@ class Journal:
             self._undisturbed(self._open_reserve)
             if self._segment is not None:
                 return self.append(payload)
-        return self.append(payload)  # may have to wait for room, which nobody could make while we hold the lock
+        return self.append(payload)  # may wait for room, which nobody could make while we hold the lock
 
     def _open_reserve(self) -> None:
         if self._segment is not None and not self._closed:
@@ -317,11 +318,13 @@ class Journal:
         if prepared is None:
             return
         prepared.populate()
+        prepared.renumber(self.writer, next(self._numbers))  # log calls may have made segments of their own meanwhile
         with self._lock:
-            if self._is_wanted(prepared):
+            wanted = self._is_wanted(prepared)
+            if wanted:
                 self._next = prepared
-            else:
-                prepared.discard()
+        if not wanted:
+            prepared.discard()
 
     def _is_wanted(self, prepared: Segment) -> bool:
         return not self._closed and self._next is None and (self._segment is None or self._segment.number < prepared.number)
@@ -372,8 +375,8 @@ class Journal:
 
     def close(self) -> None:
         """Say that the writer has ended. A later append begins the next segment of the same writer."""
-        with self._tending, self._lock:
-            self._do_deferred()
+        self._do_deferred()
+        with self._tending:
             self._undisturbed(self._finish)
 
     def _finish(self) -> None:

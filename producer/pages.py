@@ -15,6 +15,8 @@ from typing import Any
 
 MADV_POPULATE_WRITE = 23
 """Linux 5.14 and newer: fault the pages in, writable, before they are needed."""
+POPULATE_STEP = 256 << 10
+"""The system keeps the process's memory map locked meanwhile, and a training loop that needs memory waits for it: so in small steps."""
 
 
 @lru_cache(maxsize=1)
@@ -32,7 +34,8 @@ def populate(pages: mmap.mmap) -> None:
     if sys.platform != "linux":
         return
     anchor = ctypes.c_char.from_buffer(pages)
-    _libc().madvise(ctypes.addressof(anchor), len(pages), MADV_POPULATE_WRITE)
+    for start in range(0, len(pages), POPULATE_STEP):
+        _libc().madvise(ctypes.addressof(anchor) + start, min(POPULATE_STEP, len(pages) - start), MADV_POPULATE_WRITE)
 
 
 def sync(pages: mmap.mmap, start: int, stop: int) -> None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from flightlog.producer.client import Producer
-    from flightlog.producer.recorder import Recorder
 
 Status = str
 
@@ -30,15 +29,7 @@ class ActiveRun(Run):
         self.producer = producer
         self.owner = os.getpid() if owned else None
         self.ended = False
-        self._recorder: Recorder | None = None
-
-    @property
-    def recorder(self) -> Recorder:
-        """The recorder of this run in this process."""
-        recorder = self._recorder
-        if recorder is None:
-            recorder = self._recorder = self.producer.recorder(self.info.run_id)
-        return recorder
+        self.recorder = producer.recorder(run.info.run_id)
 
     def __enter__(self) -> Self:
         from flightlog.producer import fluent  # noqa: PLC0415 - the fluent verbs stand on this class

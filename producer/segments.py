@@ -13,6 +13,7 @@ from typing import Protocol
 
 from flightlog.producer import pages
 from flightlog.schema import frames
+from flightlog.schema.ids import WriterId
 
 try:
     import fcntl
@@ -75,6 +76,11 @@ class Segment:
         """Make the pages ready for writing, in the background."""
         if isinstance(self.buffer, mmap.mmap):
             pages.populate(self.buffer)
+
+    def renumber(self, writer: WriterId, number: int) -> None:
+        """Give a segment that has not begun another number."""
+        self.path = self.path.rename(self.path.with_name(frames.segment_name(writer, number)))
+        self.number = number
 
     def begin(self, header: frames.SegmentHeader) -> None:
         """Write the header: the segment is alive from now on."""

@@ -69,21 +69,36 @@ def bucketed(rows: Envelope, widths: Buckets) -> Envelope:
     """Sum up rows, ordered by step and none reaching over the end of its bucket, to one a bucket."""
     if not len(rows.start):
         return rows
-    number = widths.of(rows.start)
-    starts = np.flatnonzero(np.concatenate(([True], number[1:] != number[:-1])))
-    ends = np.append(starts[1:], len(number)) - 1
+    starts = widths.starts(rows.start)
+    ends = np.append(starts[1:], len(rows.start)) - 1
     with np.errstate(invalid="ignore"):
-        low, high = np.fmin.reduceat(rows.min, starts), np.fmax.reduceat(rows.max, starts)
+        low, high = _reduced(np.minimum, np.fmin, rows.min, starts), _reduced(np.maximum, np.fmax, rows.max, starts)
     count = np.add.reduceat(rows.count, starts)
     return Envelope(rows.start[starts], rows.end[ends], count, low, high, rows.first[starts], rows.last[ends])
+
+
+def _reduced(plain: np.ufunc, past_nan: np.ufunc, column: Floats, starts: Ints) -> Floats:
+    """Reduce each piece of a column; a piece in which the plain, faster function meets a NaN is done again with the other."""
+    found: Floats = plain.reduceat(column, starts)
+    bounds = np.append(starts, len(column))
+    for index in np.flatnonzero(np.isnan(found)):
+        found[index] = past_nan.reduce(column[bounds[index] : bounds[index + 1]])
+    return found
 
 
 class Buckets:
     """At most `count` buckets of equal width over the steps `low` .. `high`."""
 
     def __init__(self, count: int, low: int, high: int) -> None:
-        self._low, self._last = low, count - 1
+        self._low, self._high, self._last = low, high, count - 1
         self._width = min(-(-(high - low + 1) // count), 2**64 - 1)
+
+    def starts(self, ordered: Ints) -> Ints:
+        """Return where each bucket that is not empty begins among steps that are in order and within the range."""
+        edges = np.arange(self._last + 1, dtype=object) * self._width + self._low
+        edges = edges[edges <= self._high].astype(np.int64)
+        found = np.unique(np.searchsorted(ordered, edges, "left"))
+        return found[found < len(ordered)]
 
     def of(self, step: Ints) -> npt.NDArray[np.uint64]:
         """Return the number of each step's bucket."""

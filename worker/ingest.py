@@ -26,17 +26,17 @@ class Ingest:
     def __init__(self, source: Source, sink: Sink, uploads: Uploads, idle: float | None = None) -> None:
         self._source, self._sink, self._uploads = source, sink, uploads
         self._idle = idle
-        self._stop = threading.Event()
+        self._stopping = False  # a plain word: an event's lock must not be taken in a signal handler
         self._is_new = True
 
     def stop(self) -> None:
         """Leave after the batch in hand. Safe in a signal handler."""
-        self._stop.set()
+        self._stopping = True
 
     def run(self) -> None:
         """Work until stopped or idle."""
         quiet_since = time.monotonic()
-        while not self._stop.is_set():
+        while not self._stopping:
             events = self._step_with_retry()
             if events or self._source.is_live:
                 quiet_since = time.monotonic()
@@ -63,15 +63,21 @@ class Ingest:
     def _step_with_retry(self) -> int:
         """Move one batch, again and again with growing pauses while the store cannot be reached: nothing is lost meanwhile."""
         pause = FIRST_RETRY
-        while not self._stop.is_set():
+        while not self._stopping:
             try:
                 return self.step()
             except StoreUnavailable as error:
                 log.warning("the store cannot take events now, trying again in %g s: %s", pause, error)
                 self._source.rewind()
-                self._stop.wait(pause)
+                self._pause(pause)
                 pause = min(2 * pause, LAST_RETRY)
         return 0
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, and no longer than `PAUSE` after `stop`."""
+        deadline = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < deadline:
+            threading.Event().wait(min(PAUSE, seconds))
 
     def drain(self) -> int:
         """Move everything that is there now; return how many events there were. Raises `StoreUnavailable`."""

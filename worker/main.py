@@ -18,6 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from flightlog.schema.settings import Settings, locate  # noqa: PLC0415
     from flightlog.worker.spool import run_spool_worker  # noqa: PLC0415
 
+    if options.nice and hasattr(os, "nice"):
+        os.nice(options.nice)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     location = locate(options.tracking_uri, Settings(spool=options.spool, artifact_root=options.artifact_root))
@@ -31,6 +33,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tracking-uri")
     parser.add_argument("--artifact-root")
     parser.add_argument("--idle", type=float, help="leave after so many seconds without work")
+    parser.add_argument("--nice", type=int, default=0, help="run at a lower priority, as nice does")
     parser.add_argument("--detach", action="store_true", help="go on in the background")
     return parser.parse_args(arguments)
 

@@ -264,6 +264,11 @@ class StoreContract:
         assert repr(found.first.tolist()) == "[nan, -1.0, nan]"
         assert repr(found.last.tolist()) == "[5.0, inf, nan]"
 
+    def test_buckets_beyond_the_last_point_are_left_out(self, store: Store) -> None:
+        store.apply([block(RUN, *(metric("loss", float(step), step) for step in range(6)))])
+        found = store.envelope(RUN, "loss", buckets=10, start_step=-50, end_step=100)
+        assert (found.start.tolist(), found.end.tolist(), found.count.tolist()) == ([0], [5], [6])
+
     def test_an_envelope_has_at_least_one_bucket(self, store: Store) -> None:
         with pytest.raises(InvalidParameter, match="0"):
             store.envelope(RUN, "loss", buckets=0)
@@ -461,7 +466,8 @@ class StoreContract:
 
     def test_pages_of_runs_add_up_to_the_whole(self, store: Store) -> None:
         store.apply([block(f"{number:032x}", started(time=1000 + number), metric("loss", 1.0)) for number in range(7)])
-        found, token = [], None
+        found: list[int] = []
+        token = None
         while token or not found:
             page = store.search_runs(["0"], max_results=3, order_by=["attributes.start_time ASC"], page_token=token)
             found += [run.info.start_time for run in page]

@@ -18,6 +18,7 @@ from types import TracebackType
 
 import numpy as np
 import psutil
+from typing_extensions import Self
 
 from flightlog.schema.entities import Run, ViewType
 from flightlog.schema.names import WORKER_MODULE
@@ -91,7 +92,7 @@ class Script:
             env={**os.environ, **environment},
         )
 
-    def __enter__(self) -> Script:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,7 +133,18 @@ def _points_before(recorded: Recorded, where: int) -> int:
     return sum(1 for payload in whole.records.payloads() if payload[0] == 0x95 and payload[1] == 1)
 
 
-HEADER_FIELDS = {"magic": 0, "version": 8, "checksum": 12, "writer": 16, "first": 32, "number": 40, "meta size": 44, "capacity": 48, "created": 56, "meta": 70}
+HEADER_FIELDS = {
+    "magic": 0,
+    "version": 8,
+    "checksum": 12,
+    "writer": 16,
+    "first": 32,
+    "number": 40,
+    "meta size": 44,
+    "capacity": 48,
+    "created": 56,
+    "meta": 70,
+}
 
 
 @pytest.mark.parametrize("where", HEADER_FIELDS.values(), ids=HEADER_FIELDS.keys())
@@ -208,7 +218,7 @@ def test_a_killed_process_that_lost_nothing_leaves_no_dead_letter_in_the_databas
 
 
 @pytest.fixture
-def damaged(flight: Flight, recorded: Recorded) -> Iterator[Flight]:
+def damaged(flight: Flight, recorded: Recorded) -> Flight:
     """Return a flight folder with one journal whose last record is torn and one whose header is damaged, both filed."""
     flight.location.spool.mkdir(parents=True)
     (flight.location.spool / recorded.name).write_bytes(recorded.content[: recorded.offsets[-1] - 1])
@@ -220,7 +230,9 @@ def damaged(flight: Flight, recorded: Recorded) -> Iterator[Flight]:
 def test_flightlog_status_tells_of_torn_records_and_of_files_set_aside(damaged: Flight) -> None:
     status = _status()
     assert status["damage"]["dead_letters"] == 1
-    assert sorted(Path(path).name for path in status["damage"]["corrupt_files"]) == sorted(path.name for path in damaged.location.spool.glob("*.corrupt"))
+    assert sorted(Path(path).name for path in status["damage"]["corrupt_files"]) == sorted(
+        path.name for path in damaged.location.spool.glob("*.corrupt")
+    )
     assert len(status["damage"]["corrupt_files"]) == 2
     assert _status() == status
 

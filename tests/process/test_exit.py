@@ -100,7 +100,9 @@ ENDINGS = [
     Ending("sys.exit with a message", "sys.exit('no data')", "FAILED", "FAILED"),
     Ending("raise SystemExit(0)", "raise SystemExit(0)", "FINISHED", "FINISHED"),
     Ending("an uncaught exception", "raise ValueError('broken')", "FAILED", "FAILED"),
-    Ending("an uncaught exception and a hook of the user", "raise ValueError('broken')", "FAILED", "FAILED", before="sys.excepthook = say_hook"),
+    Ending(
+        "an uncaught exception and a hook of the user", "raise ValueError('broken')", "FAILED", "FAILED", before="sys.excepthook = say_hook"
+    ),
     Ending("raise KeyboardInterrupt", "raise KeyboardInterrupt", "KILLED", "KILLED"),
     Ending("SIGINT", WAIT, "KILLED", "KILLED", signal=INT),
     Ending("SIGTERM", WAIT, "KILLED", "KILLED", signal=TERM),
@@ -108,8 +110,17 @@ ENDINGS = [
     Ending("SIGTERM with a handler that exits well", WAIT, "KILLED", "KILLED", "signal.signal(signal.SIGTERM, say_and_exit_well)", TERM),
     Ending("SIGTERM with a handler that raises", WAIT, "KILLED", "KILLED", "signal.signal(signal.SIGTERM, say_and_raise)", TERM),
     Ending("SIGTERM with a handler that sets a flag", WAIT_FOR_FLAG, "FINISHED", "KILLED", "signal.signal(signal.SIGTERM, set_flag)", TERM),
-    Ending("SIGTERM ignored", "print('ready', flush=True)\nsys.stdin.readline()", "FINISHED", "FINISHED", "signal.signal(signal.SIGTERM, signal.SIG_IGN)", TERM),
-    Ending("a handler for SIGTERM set inside the run", f"signal.signal(signal.SIGTERM, say_and_exit)\n{WAIT}", "FAILED", "FAILED", signal=TERM),
+    Ending(
+        "SIGTERM ignored",
+        "print('ready', flush=True)\nsys.stdin.readline()",
+        "FINISHED",
+        "FINISHED",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        TERM,
+    ),
+    Ending(
+        "a handler for SIGTERM set inside the run", f"signal.signal(signal.SIGTERM, say_and_exit)\n{WAIT}", "FAILED", "FAILED", signal=TERM
+    ),
 ]
 
 
@@ -151,7 +162,9 @@ def _complaint(finished: Finished) -> str:
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=lambda ending: ending.name)
 @pytest.mark.parametrize("where", ["inside", "outside"])
-def test_the_status_says_how_the_script_ended_and_the_script_ends_as_it_would_without_us(flight: Flight, tmp_path: Path, ending: Ending, where: str) -> None:
+def test_the_status_says_how_the_script_ended_and_the_script_ends_as_it_would_without_us(
+    flight: Flight, tmp_path: Path, ending: Ending, where: str
+) -> None:
     source, status = (_inside(ending), ending.inside) if where == "inside" else (_outside(ending), ending.outside)
     expected = _as_without_flightlog(source, ending, tmp_path)
     finished = _end(source, ending, **NO_WORKER)

@@ -93,7 +93,7 @@ while not Path("stop").exists():
 def chance() -> random.Random:
     """Return a source of random numbers whose seed is shown when the test fails."""
     seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it
     return random.Random(seed)
 
 

@@ -251,7 +251,8 @@ class Tail:
         if os.fstat(segment.descriptor).st_size < segment.header.capacity:
             return self._damage(segment, "truncated", "the journal's last segment was cut short", None)
         if segment.holds_bytes_after(self._offset):
-            return self._damage(segment, "corrupt", f"the length at byte {self._offset} of {segment.path.name} is damaged; what follows cannot be read", None)
+            place = f"byte {self._offset} of {segment.path.name}"
+            return self._damage(segment, "corrupt", f"the length at {place} is damaged; what follows it cannot be read", None)
         self._finish(segment)
         return None
 
