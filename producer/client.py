@@ -14,13 +14,13 @@ from typing import Any
 
 from flightlog.producer import doorbell, snapshots
 from flightlog.producer.caretaker import Caretaker
-from flightlog.producer.journal import Journal
+from flightlog.producer.journal import Journal, cut
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import Spool
 from flightlog.schema import events as e
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
-from flightlog.schema.ids import experiment_subject
+from flightlog.schema.ids import experiment_subject, monotone_ms
 from flightlog.schema.limits import check_experiment_name, check_key, check_run_id
 from flightlog.schema.settings import Location, Settings
 
@@ -49,37 +49,52 @@ class Producer:
         self._caretaker = caretaker
         self._spool = Spool(location.spool, settings.spool_limit, settings.spool_full)
         self._recorders: OrderedDict[str, Recorder] = OrderedDict()
+        self._alive: weakref.WeakSet[Journal] = weakref.WeakSet()
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.RLock()  # a signal handler may come back here
         self._closing: list[Journal] = []
-        self._alive: weakref.WeakSet[Journal] = weakref.WeakSet(recorder.journal for recorder in self._recorders.values())
+        self._spawned: doorbell.Spawned | None = None
         self._next_try = 0.0
         self._retry = FIRST_RETRY
         self._worker_warned = False
 
     def recorder(self, subject: str) -> Recorder:
         """Return the recorder of a run or experiment, opening one if need be."""
+        oldest: Recorder | None = None
         with self._lock:
             recorder = self._recorders.get(subject)
             if recorder is None:
-                recorder = self._recorders[subject] = Recorder(Journal(subject, self._spool, self._caretaker.wake))
+                recorder = self._recorders[subject] = Recorder(Journal(subject, self._spool, self._wake))
                 self._alive.add(recorder.journal)
+                if len(self._recorders) > MAX_OPEN:
+                    _, oldest = self._recorders.popitem(last=False)
             self._recorders.move_to_end(subject)
-            oldest = next(iter(self._recorders)) if len(self._recorders) > MAX_OPEN else None
         if oldest is not None:
-            self.close_subject(oldest)
-        self._caretaker.tend(self)
+            self._close_journal(oldest.journal)
         return recorder
 
+    def _wake(self) -> None:
+        """Have the caretaker look after us: a journal has begun a segment, or needs the next."""
+        self._caretaker.tend(self)
+
     def close_subject(self, subject: str) -> None:
-        """Say that this process is done with a run or experiment for now."""
-        with self._lock:
-            recorder = self._recorders.pop(subject, None)
-        if recorder is not None:  # without the lock: a signal handler may want it while its thread holds the journal's
-            recorder.journal.close()
-            self._closing.append(recorder.journal)
+        """Say that this process is done with a run or experiment for now. Its writer stays known: what comes later, comes after."""
+        recorder = self._recorders.get(subject)
+        if recorder is not None:
+            self._close_journal(recorder.journal)
+
+    def _close_journal(self, journal: Journal) -> None:
+        """Close a journal, without our lock: a signal handler may want that while its thread holds the journal's.
+
+        Only so many files of closed journals stay open: in a script of thousands of runs the system would run out of them.
+        """
+        journal.close()
+        if journal not in self._closing:
+            self._closing.append(journal)
+        while len(self._closing) > MAX_OPEN:
+            self._closing.pop(0).release()
 
     def log_metric(self, run_id: str, key: str, value: Any, timestamp: Any = None, step: Any = None) -> RunOperations:  # noqa: ANN401 - checked by the recorder
         """Record one metric of a run."""
@@ -118,8 +133,10 @@ class Producer:
     def end(self, run_id: str, status: str, end_time: int | None = None, reason: str | None = None) -> RunOperations:
         """Record that a run ended, and close its journal. `end_time` is ms since the epoch, now by default."""
         recorder = self.recorder(check_run_id(run_id))
-        stamp = recorder.stamp()
-        event = _build(e.RunEnded, time=stamp, status=status, end_time=stamp if end_time is None else end_time, reason=reason)
+        stamp = monotone_ms()
+        event = _build(
+            e.RunEnded, time=stamp, status=status, end_time=stamp if end_time is None else end_time, reason=reason and cut(reason)
+        )
         operation = self._operation(recorder, recorder.last_event(event))
         self.close_subject(run_id)
         return operation
@@ -190,18 +207,16 @@ class Producer:
         sequence = recorder.journal.sequence - 1
         for source, path in files:
             name, size = snapshots.snapshot_file(source, self.location.spool)
-            sequence = recorder.event(e.ArtifactLogged(time=recorder.stamp(), path=path, size=size, snapshot=name))
+            sequence = recorder.event(e.ArtifactLogged(time=monotone_ms(), path=path, size=size, snapshot=name))
         return self._operation(recorder, sequence)
 
     def _record(self, subject: str, event: type[e.Event], /, **fields: Any) -> RunOperations:  # noqa: ANN401 - fields of the event
         recorder = self.recorder(subject)
-        return self._operation(recorder, recorder.event(_build(event, time=recorder.stamp(), **fields)))
+        return self._operation(recorder, recorder.event(_build(event, time=monotone_ms(), **fields)))
 
     def _record_experiment(self, experiment_id: str, event: type[e.Event], /, **fields: Any) -> RunOperations:  # noqa: ANN401 - fields of the event
         subject = experiment_subject(experiment_id)
-        operation = self._record(subject, event, **fields)
-        self.close_subject(subject)
-        return operation
+        return self._record(subject, event, **fields)
 
     def _operation(self, recorder: Recorder, sequence: int) -> RunOperations:
         return RunOperations([(self, recorder.journal, sequence)])
@@ -293,16 +308,27 @@ class Producer:
         if doorbell.ring(self.location.spool):
             self._retry = FIRST_RETRY
             return
-        if not self.settings.start_worker or time.monotonic() < self._next_try:
+        if not self.settings.start_worker or self._is_starting() or time.monotonic() < self._next_try:
             return
         self._next_try = time.monotonic() + self._retry
         self._retry = min(2 * self._retry, LAST_RETRY)
         try:
-            doorbell.spawn(self.location, self.settings.worker_idle)
+            self._spawned = doorbell.Spawned(self.location, self.settings.worker_idle)
         except Exception as error:  # noqa: BLE001 - whatever the system says, training goes on
-            self._warn_worker(error)
+            self._warn_worker(str(error))
 
-    def _warn_worker(self, error: Exception) -> None:
+    def _is_starting(self) -> bool:
+        """Whether a worker that was started is not ready yet; says so when it has failed."""
+        if self._spawned is None:
+            return False
+        failure = self._spawned.failure()
+        if failure is not None:
+            self._spawned = None
+            if failure:
+                self._warn_worker(failure)
+        return failure is None
+
+    def _warn_worker(self, error: str) -> None:
         if not self._worker_warned:
             self._worker_warned = True
             log.warning("flightlog: no worker could be started (%s). Events are safe in the journal and %s", error, self.how_to_file())
@@ -317,8 +343,10 @@ class Producer:
 
     def close(self) -> None:
         """Say that this process writes no more; how far the store is can still be seen."""
-        for subject in list(self._recorders):
-            self.close_subject(subject)
+        for journal in self._journals():
+            self._close_journal(journal)
+        if self._spawned is not None:
+            self._spawned.leave()
 
     def release(self) -> None:
         """Let go of the files of closed journals."""
@@ -329,8 +357,7 @@ class Producer:
     def abandon(self) -> None:
         """Start anew after a fork: every journal becomes one of a new writer, the handles to it stay good."""
         self._closing = []
-        journals = list(self._alive)  # also those that were closed and opened again by a handle
-        for journal in journals:
+        for journal in list(self._alive):
             journal.abandon()
         self._begin()
 

@@ -17,13 +17,14 @@ import zlib
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from flightlog.producer.segments import Segment
 from flightlog.producer.spool import Spool, SpoolFull
 from flightlog.schema import codec, frames
 from flightlog.schema.errors import JournalFull
 from flightlog.schema.events import EventsDropped
-from flightlog.schema.ids import new_writer_id, now_ms
+from flightlog.schema.ids import monotone_ms, new_writer_id, now_ms
 
 log = logging.getLogger("flightlog")
 
@@ -33,8 +34,11 @@ FULL_SIZE = 8 << 20
 """Segments grow from 64 KiB over 1 MiB to 8 MiB: a short run takes little room, a long one few files."""
 PROMPT_SIZE = 1 << 20
 """A log call that has to make a segment itself, because it is faster than the caretaker, makes a small one."""
+NAMES_SHARE = 4
+"""A segment is at least so many times as large as the name table at its head."""
 RESERVE = 1024
 """The last bytes of a segment are kept for the events that must still fit when the disk is full: what was dropped, and the end."""
+MAX_REASON = 300
 WARN_EVERY = 60.0
 ROOM_POLL = 0.05
 
@@ -58,14 +62,17 @@ class Journal:
         """Metric name -> `codec.single_marker` of its id, for names that the current segment defines."""
         self._ids = itertools.count(1)
         self._names: dict[int, str] = {}
+        self._names_size = 0
         self._numbers = itertools.count()
         self._grown = 0
         self._seen_committed = self._seen_rejected = 0
         self._rejection: tuple[int, str, str] | None = None
         self._segment: Segment | None = None
         self._next: Segment | None = None
-        self._retired: list[tuple[Segment, int | None]] = []
+        self._retired: deque[tuple[Segment, int | None]] = deque()
         """Segments that are full, with the sequence after their last event; None where they say so themselves already."""
+        self._released: Path | None = None
+        """The closed segment that is no longer open here, for as long as the store may not have it."""
         self._tended_position = 0
         self._position = self._soft_limit = self._limit = 0
         self._busy = False
@@ -75,12 +82,11 @@ class Journal:
         self._drop_reason = ""
         self._warned = -WARN_EVERY
         self._closed = False
-        self._tending = threading.RLock()
 
-    def append(self, payload: bytes) -> int:
+    def append(self, payload: bytes, *, last: bool = False) -> int:
         """Append one event and return its sequence, or -1 if it was dropped. When it returns, a kill of the process cannot lose it.
 
-        Raises `JournalFull` where the policy says so.
+        Raises `JournalFull` where the policy says so. The `last` event of a run never waits and never raises for want of room.
         """
         record = frames.RECORD_HEAD.pack(len(payload), zlib.crc32(payload)) + payload
         size = len(record)
@@ -104,7 +110,9 @@ class Journal:
                 self._busy = False
         if self._deferred:
             self._do_deferred()
-        return sequence if sequence >= 0 else self._without_room(payload)
+        if sequence >= 0:
+            return sequence
+        return self._drop() if last else self._without_room(payload)
 
     def _repair(self, record: bytes, start: int, sequence: int) -> None:
         """Count a record that was written when a signal's exception, such as KeyboardInterrupt, came before it was counted."""
@@ -190,6 +198,7 @@ class Journal:
 
     def _rotate(self, size: int) -> bool:
         names = frames.frame(codec.encode_names(self._names)) if self._names else b""
+        self._names_size = len(names)
         needed = frames.HEADER_SIZE + len(names) + size + 2 * RESERVE
         segment = self._take_next(needed)
         if segment is None:
@@ -199,6 +208,7 @@ class Journal:
             self._retired.append((self._segment, self.sequence))
         self._soft_limit = self._limit = 0  # until all is in place: an exception from a signal handler may end this anywhere
         segment.begin(frames.SegmentHeader(self.writer, self.subject, segment.number, self.sequence, segment.capacity, now_ms(), _meta()))
+        self._released = None
         self._grown += 1
         self._segment = segment
         self._position = frames.HEADER_SIZE
@@ -208,6 +218,7 @@ class Journal:
             self._report_dropped()
         self._limit = segment.capacity - RESERVE
         self._soft_limit = max(segment.capacity // 4, self._position + size)
+        self._wake()
         return True
 
     def _take_next(self, needed: int) -> Segment | None:
@@ -219,24 +230,24 @@ class Journal:
             prepared.discard()
         elif self._full:
             return None
-        return self._create(max(needed, min(self._next_size(), PROMPT_SIZE)))
+        return self._create(needed, PROMPT_SIZE)
 
-    def _next_size(self) -> int:
-        return min(FIRST_SIZE * int(GROWTH**self._grown), FULL_SIZE)
-
-    def _create(self, capacity: int) -> Segment | None:
-        """Create the next segment's file, or remember why not."""
-        try:
-            segment = self._spool.create(self.writer, next(self._numbers), capacity)
-        except SpoolFull as error:
-            self._full = str(error)
-            return None
-        except OSError as error:
-            advice = "free some space, make the folder writable, or set FLIGHTLOG_SPOOL to another one"
-            self._full = f"the journal in {self._spool.folder} cannot grow: {error}; {advice}"
-            return None
-        self._full = None
-        return segment
+    def _create(self, needed: int, most: int) -> Segment | None:
+        """Create the next segment's file, the smallest that will do where there is no room for more, or remember why not."""
+        grown = FIRST_SIZE * int(GROWTH ** min(self._grown, 2))
+        needed = max(needed, NAMES_SHARE * self._names_size)
+        for capacity in sorted({max(needed, min(grown, size)) for size in (most, PROMPT_SIZE, FIRST_SIZE)}, reverse=True):
+            try:
+                segment = self._spool.create(self.writer, next(self._numbers), capacity)
+            except SpoolFull as error:
+                self._full = str(error)
+            except OSError as error:
+                advice = "free some space, make the folder writable, or set FLIGHTLOG_SPOOL to another one"
+                self._full = f"the journal in {self._spool.folder} cannot grow: {error}; {advice}"
+            else:
+                self._full = None
+                return segment
+        return None
 
     def _without_room(self, payload: bytes) -> int:
         """Treat an event for which there is no room as the policy says."""
@@ -247,10 +258,14 @@ class Journal:
             self._warn("flightlog: logging waits for room: %s", reason)
             self._wait_for_room()
             return self.append(payload)  # deeper only as often as somebody else has taken the room
+        return self._drop()
+
+    def _drop(self) -> int:
+        reason = self._full or "no room"
         with self._lock:
             self.dropped += 1
             self._unreported += 1
-            self._drop_reason = reason[:200]
+            self._drop_reason = cut(reason)
             if self._segment is not None:
                 self._segment.set_word(frames.DROPPED_OFFSET, self.dropped)
         self._warn("flightlog: %d events were dropped, and training goes on: %s", self.dropped, reason)
@@ -265,24 +280,21 @@ class Journal:
     def _wait_for_room(self) -> None:
         """Wait until a segment could be prepared. An event of its own each time: a signal handler may wait here as well."""
         self._wake()
-        while self._full:
+        while self._full and self._next is None:
             threading.Event().wait(ROOM_POLL)
 
     def _report_dropped(self) -> None:
         """Record how many events are missing here, as an event; room for it is always reserved."""
         count, self._unreported = self._unreported, 0
-        event = EventsDropped(time=now_ms(), count=count, reason=self._drop_reason)
+        event = EventsDropped(time=monotone_ms(), count=count, reason=self._drop_reason)
         record = frames.frame(codec.encode(event))
         self._put(record)
         self.sequence += 1
 
     def append_last(self, payload: bytes) -> int:
         """Append an event that ends the run, into the reserve if there is no other room."""
-        with self._lock:
-            self._undisturbed(self._open_reserve)
-            if self._segment is not None:
-                return self.append(payload)
-        return self.append(payload)  # may wait for room, which nobody could make while we hold the lock
+        self._undisturbed(self._open_reserve)
+        return self.append(payload, last=True)
 
     def _open_reserve(self) -> None:
         if self._segment is not None and not self._closed:
@@ -294,11 +306,10 @@ class Journal:
         """Write to disk what is not there yet; look for room when there was none. May take as long as the disk does."""
         if self._full:
             self.prepare()
-        with self._tending:
-            self._settle_retired()
-            segment, position = self._segment, self._position
-            if segment is not None and not self._closed:
-                segment.sync(self._worth_syncing(position))
+        self._settle_retired(sync=True)
+        segment, position = self._segment, self._position
+        if segment is not None and not self._closed:
+            segment.sync(self._worth_syncing(position))
 
     def _worth_syncing(self, position: int) -> int:
         """Return up to where to write to disk: not the page that is being filled, for it would stop the next call until it is written.
@@ -314,7 +325,7 @@ class Journal:
         filling = self._soft_limit == self._limit and self._segment is not None
         if self._closed or self._next is not None or not (filling or self._full):
             return
-        prepared = self._create(self._next_size())
+        prepared = self._create(FIRST_SIZE, FULL_SIZE)
         if prepared is None:
             return
         prepared.populate()
@@ -329,14 +340,17 @@ class Journal:
     def _is_wanted(self, prepared: Segment) -> bool:
         return not self._closed and self._next is None and (self._segment is None or self._segment.number < prepared.number)
 
-    def _settle_retired(self) -> None:
+    def _settle_retired(self, *, sync: bool) -> None:
         """Seal full segments, write them to disk and let go of them. Here, because a page that the disk has may take long to write to."""
-        while self._retired:
-            segment, end = self._retired[0]
+        while True:
+            try:
+                segment, end = self._retired.popleft()
+            except IndexError:
+                return
             if end is not None:
                 segment.finish(frames.SEALED, end)
-            segment.sync(segment.capacity)
-            self._retired.pop(0)
+            if sync:
+                segment.sync(segment.capacity)
             segment.close()
 
     @property
@@ -357,16 +371,27 @@ class Journal:
         return self._seen_rejected
 
     def _look(self) -> None:
-        """Read what the worker says in the newest segment's header."""
+        """Read what the worker says in the newest segment's header. A closed segment that is gone is one that the store has whole."""
+        if self._seen_committed >= self.sequence:
+            return
         with self._lock:
-            segment = self._segment
-            if segment is None:
+            page = self._header_page()
+            if page is None:
+                self._seen_committed = self.sequence if self._released is not None else self._seen_committed
                 return
-            self._seen_committed = max(self._seen_committed, segment.word(frames.COMMITTED_OFFSET))
-            rejected = segment.word(frames.REJECTED_OFFSET)
-            if rejected > self._seen_rejected:
-                self._seen_rejected = rejected
-                self._rejection = frames.decode_rejection(segment.buffer[0 : frames.HEADER_SIZE])
+            state = frames.SegmentState.from_bytes(page)
+            self._seen_committed = max(self._seen_committed, state.committed)
+            if state.rejected > self._seen_rejected:
+                self._seen_rejected = state.rejected
+                self._rejection = frames.decode_rejection(page)
+
+    def _header_page(self) -> bytes | None:
+        if self._segment is not None:
+            return self._segment.buffer[0 : frames.HEADER_SIZE]
+        try:
+            return self._released.read_bytes()[: frames.HEADER_SIZE] if self._released is not None else None
+        except FileNotFoundError:
+            return None
 
     def newest_rejection(self) -> tuple[int, str, str] | None:
         """Return (sequence, reason, message) of the newest event that the store could not project."""
@@ -376,8 +401,7 @@ class Journal:
     def close(self) -> None:
         """Say that the writer has ended. A later append begins the next segment of the same writer."""
         self._do_deferred()
-        with self._tending:
-            self._undisturbed(self._finish)
+        self._undisturbed(self._finish)
 
     def _finish(self) -> None:
         if self._segment is None or self._closed:
@@ -393,15 +417,15 @@ class Journal:
             self._next = None
 
     def release(self) -> None:
-        """Let go of a closed journal's file. A later append begins the next segment of the same writer."""
-        with self._tending, self._lock:
-            if not self._closed:
+        """Let go of a closed journal's files, whose number is limited. A later append begins the next segment of the same writer."""
+        with self._lock:
+            if not self._closed or self._segment is None:
                 return
-            self._settle_retired()
             self._look()
             segment, self._segment = self._segment, None
-            if segment is not None:
-                segment.close()
+            self._released = segment.path
+        self._settle_retired(sync=False)
+        segment.close()
 
     def abandon(self) -> None:
         """Forget the parent's files after a fork: this process starts as another writer, with nothing written and new locks."""
@@ -411,6 +435,11 @@ class Journal:
         for segment in segments:
             if segment is not None:
                 segment.close()
+
+
+def cut(text: str) -> str:
+    """Return what of a text fits into the reserve of a segment."""
+    return text.encode("utf-8", "backslashreplace")[:MAX_REASON].decode("utf-8", "ignore")
 
 
 def _meta() -> dict[str, object]:

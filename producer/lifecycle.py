@@ -114,8 +114,8 @@ def _wrap_exit() -> None:
     previous = sys.exit
 
     def exit(status: Any = None, /) -> NoReturn:  # noqa: A001, ANN401 - sys.exit's own signature
-        if status not in (None, 0):
-            hooks.note("FAILED", f"SystemExit: {status}")
+        if threading.current_thread() is threading.main_thread():
+            hooks.note(*(("FINISHED", None) if status in (None, 0) else ("FAILED", f"SystemExit: {status}")))
         previous(status)
 
     sys.exit = exit

@@ -11,7 +11,7 @@ from flightlog.producer.journal import Journal
 from flightlog.schema.codec import INT64, MAX_POINTS, METRICS_HEAD, encode, pack_metric, pack_metrics
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.events import Event
-from flightlog.schema.ids import now_ms
+from flightlog.schema.frames import MAX_PAYLOAD
 from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_key
 
 
@@ -20,7 +20,6 @@ class Recorder:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self._latest = 0
 
     def metric(self, key: str, value: Any, step: Any = None, timestamp: Any = None) -> int:  # noqa: ANN401 - checked here
         """Record one metric and return its sequence. `step` is 0 and `timestamp` (ms since the epoch) is now when not given.
@@ -65,13 +64,14 @@ class Recorder:
 
     def event(self, event: Event) -> int:
         """Record any other event and return its sequence."""
-        return self.journal.append(encode(event))
+        return self.journal.append(_checked(encode(event)))
 
     def last_event(self, event: Event) -> int:
         """Record the event that ends the run, for which there is room even when the disk is full."""
-        return self.journal.append_last(encode(event))
+        return self.journal.append_last(_checked(encode(event)))
 
-    def stamp(self) -> int:
-        """Return the time for an event that is no metric, in ms: now, but never before an earlier stamp of this recorder."""
-        self._latest = max(self._latest, now_ms())
-        return self._latest
+
+def _checked(payload: bytes) -> bytes:
+    if len(payload) > MAX_PAYLOAD:
+        raise InvalidParameter(f"an event of {len(payload)} bytes is too large, at most {MAX_PAYLOAD} are allowed; log it as an artifact")
+    return payload

@@ -5,6 +5,7 @@ The lock says that the writer lives: the worker may adopt or delete a segment on
 
 from __future__ import annotations
 
+import errno
 import logging
 import mmap
 import os
@@ -61,8 +62,7 @@ class Segment:
         hidden = path.with_suffix(frames.NEW_SUFFIX)
         descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             _allocate(descriptor, capacity)
             self.buffer: Buffer = _map(descriptor, capacity)
             hidden.rename(path)  # only now may a worker see it: without our lock it would take the writer for dead
@@ -120,10 +120,22 @@ class Segment:
         self.path.unlink(missing_ok=True)
 
 
+def _lock(descriptor: int) -> None:
+    """Lock the file, which says that its writer lives. Where a file system has no locks, the closed state alone says that it does not."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            log.debug("flightlog: the spool's file system has no locks: %s", error)
+
+
 def _allocate(descriptor: int, capacity: int) -> None:
-    if hasattr(os, "posix_fallocate"):
+    """Reserve disk space, by writing where the system or the file system knows no other way. Raises `OSError` for a full disk."""
+    try:
         os.posix_fallocate(descriptor, 0, capacity)
-    else:
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
         for start in range(0, capacity, 1 << 20):
             os.write(descriptor, bytes(min(1 << 20, capacity - start)))
 

@@ -7,7 +7,7 @@ from flightlog.producer.run_names import random_run_name
 from flightlog.schema import events as e
 from flightlog.schema.entities import Run
 from flightlog.schema.fold import NEVER, RunState, fold_run
-from flightlog.schema.ids import now_ms
+from flightlog.schema.ids import monotone_ms, now_ms
 from flightlog.schema.names import RUN_NAME_TAG
 
 
@@ -22,7 +22,7 @@ def run_started(
 ) -> e.RunStarted:
     """Return the event that starts a run, with a random name if none is given."""
     location = producer.location.artifact_location(experiment_id)
-    now = now_ms()
+    now = monotone_ms()
     return e.RunStarted(
         time=now,
         experiment_id=experiment_id,

@@ -144,7 +144,7 @@ def _pack(value: Any) -> bytes:  # noqa: ANN401 - any msgpack value
 def _unpack(payload: bytes) -> Any:  # noqa: ANN401 - whatever the bytes held
     try:
         return msgpack.unpackb(payload, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a map key that is an array or a map
         raise DecodeError("malformed", f"not msgpack: {error}; {_excerpt(payload)}") from error
 
 

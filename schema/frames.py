@@ -27,9 +27,10 @@ little-endian. A segment is a header page of 4,096 bytes, then records.
              4  CRC32 of the payload
              .. payload, one msgpack value: an array is an event, a map adds to the segment's name table (see `codec`)
 
-A header page of zeros is a segment that the producer has prepared and not begun. A length of 0, or the end of the file, ends the
-records: the file is preallocated and full of zeros. Events are numbered in
-order from the header's first sequence; maps take no number. Every segment defines the names that it uses. The producer writes a
+The producer writes the header's magic last: while its 8 bytes are zeros, the segment is prepared or being begun, and nobody reads it.
+A sequence is less than 2^62. A length of 0, or the end of the file, ends the records: the file is preallocated and full of zeros.
+Events are numbered in order from the header's first sequence; maps take no number. Every segment defines the names that it uses. A
+payload has at most 64 MiB; a longer one counts as an event that cannot be kept. The producer writes a
 record with one memory copy into its map of the file, so a killed producer leaves at most one torn record, the last.
 
 The producer creates segments and never deletes one; the worker deletes a segment when the store has committed all of it.
@@ -51,9 +52,15 @@ MAGIC = b"FLTJRNL\n"
 FORMAT_VERSION = 1
 HEADER_SIZE = 4096
 MAX_META = 1984
+MAX_PAYLOAD = 64 << 20
+"""A longer payload is refused at the call, and a worker that meets one files a dead letter in its place."""
+MAX_SEQUENCE = 1 << 62
+"""No writer comes so far; a header that says so is damaged, and every database can hold it."""
 SUFFIX = ".seg"
 NEW_SUFFIX = ".new"
 """A segment that its producer is still creating; left over when it is killed just then."""
+MAX_PAYLOAD = 64 << 20
+"""A larger event is refused at the call."""
 CORRUPT_SUFFIX = ".corrupt"
 """Added to the name of a segment of which something could not be read; kept for whoever wants to look."""
 
@@ -79,7 +86,11 @@ class NotASegment(ValueError):
 
 
 class Blank(NotASegment):
-    """The segment is prepared and not begun."""
+    """The segment is prepared, or just being begun: its magic, which comes last, is not there."""
+
+
+class NewerVersion(NotASegment):
+    """The segment was written by a newer version of flightlog, for a worker of that version."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +117,8 @@ class SegmentHeader:
 
     @staticmethod
     def from_bytes(page: bytes) -> SegmentHeader:
-        """Read a header page. Raises `NotASegment`."""
-        if not any(page[:64]):
+        """Read a header page. Raises `Blank`, `NewerVersion` or another `NotASegment`."""
+        if not any(page[: len(MAGIC)]):
             message = "the segment has not begun"
             raise Blank(message)
         if len(page) < HEADER_SIZE or not page.startswith(MAGIC):
@@ -116,13 +127,28 @@ class SegmentHeader:
         _, version, checksum, writer, first, number, meta_size, capacity, created = _HEAD.unpack_from(page)
         if version != FORMAT_VERSION:
             message = f"journal format {version} is not known to this version of flightlog, which reads {FORMAT_VERSION}"
-            raise NotASegment(message)
+            raise NewerVersion(message)
         if meta_size > MAX_META or zlib.crc32(page[16 : _HEAD.size + meta_size]) != checksum:
             message = "the segment's header is damaged: its checksum does not match"
             raise NotASegment(message)
-        meta = msgpack.unpackb(page[_HEAD.size : _HEAD.size + meta_size])
+        if first >= MAX_SEQUENCE:
+            message = f"the segment's first sequence {first} is not possible: sequences are less than {MAX_SEQUENCE}"
+            raise NotASegment(message)
+        meta = _decode_meta(page[_HEAD.size : _HEAD.size + meta_size])
         subject = meta.pop("subject")
         return SegmentHeader(WriterId(writer.hex()), subject, number, first, capacity, created, meta)
+
+
+def _decode_meta(packed: bytes) -> dict[str, Any]:
+    try:
+        meta = msgpack.unpackb(packed)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        message = f"the segment's meta map is not msgpack: {error!r}"
+        raise NotASegment(message) from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("subject"), str):
+        message = f"the segment's meta must be a map with a subject, not {str(meta)[:100]}"
+        raise NotASegment(message)
+    return meta
 
 
 @dataclass(frozen=True)
@@ -154,9 +180,9 @@ def decode_rejection(page: bytes) -> tuple[int, str, str] | None:
         return None
     try:
         sequence, reason, message = msgpack.unpackb(page[REJECTION_OFFSET + 4 : REJECTION_OFFSET + 4 + size])
-    except (ValueError, msgpack.UnpackException):
+    except (ValueError, TypeError, msgpack.UnpackException):
         return None
-    return sequence, reason, message
+    return (sequence, reason, message) if (type(sequence), type(reason), type(message)) == (int, str, str) else None
 
 
 def segment_name(writer: WriterId, number: int) -> str:
@@ -168,7 +194,7 @@ def parse_segment_name(name: str) -> tuple[WriterId, int] | None:
     """Return writer and number of a segment's file name, or None for another file."""
     stem, dot, _ = name.partition(SUFFIX)
     writer, dash, number = stem.partition("-")
-    if not (dot and dash and name.endswith(SUFFIX) and len(writer) == 32 and number.isdigit()):
+    if not (dot and dash and name.endswith(SUFFIX) and len(writer) == 32 and number.isascii() and number.isdecimal()):
         return None
     return WriterId(writer), int(number)
 

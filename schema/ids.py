@@ -42,6 +42,19 @@ def experiment_subject(experiment_id: str) -> str:
     return EXPERIMENT_SUBJECT + experiment_id
 
 
+_latest = 0
+
+
+def monotone_ms() -> int:
+    """Return milliseconds since the epoch, UTC, but never less than before in this process, whatever is done to the clock.
+
+    The time of every event that is no metric: within a process, what was called later counts as later.
+    """
+    global _latest  # noqa: PLW0603 - one clock for the process; two threads at once give at worst the same time
+    _latest = max(_latest, now_ms())
+    return _latest
+
+
 def now_ms() -> int:
     """Return milliseconds since the epoch, UTC."""
     return time.time_ns() // 1_000_000

@@ -13,8 +13,8 @@ MAX_KEY_LENGTH = 250
 MAX_EXPERIMENT_NAME_LENGTH = 500
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
 
-_KEY = re.compile(r"^[/\w.\- :]*$")
-_RUN_ID = re.compile(r"^[a-zA-Z0-9][\w\-]{0,255}$")
+_KEY = re.compile(r"[/\w.\- :]+")
+_RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 
 
 @lru_cache(maxsize=4096)
@@ -25,7 +25,7 @@ def check_key(kind: str, key: str) -> str:
     """
     if not isinstance(key, str):
         raise InvalidParameter(f"a {kind} key must be a string, not {type(key).__name__} {key!r}")
-    if not key or not _KEY.match(key):
+    if not key or not _KEY.fullmatch(key):
         rule = "it may hold letters, digits, underscores, dashes, dots, spaces, colons and slashes, and not be empty"
         raise InvalidParameter(f"invalid {kind} key {key[:300]!r}: {rule}")
     if len(key) > MAX_KEY_LENGTH:
@@ -38,7 +38,7 @@ def check_key(kind: str, key: str) -> str:
 
 def check_run_id(run_id: object) -> str:
     """Return a run id if it obeys the rules: a letter or digit, then at most 255 letters, digits, `_` and `-`."""
-    if not isinstance(run_id, str) or not _RUN_ID.match(run_id):
+    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
         raise InvalidParameter(f"invalid run id {run_id!r}: it must be a letter or digit, then at most 255 letters, digits, '_' or '-'")
     return run_id
 

@@ -7,6 +7,7 @@ set and ours is not, it counts.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +53,12 @@ class Settings:
         def number(name: str, default: float) -> float:
             raw = environ.get(f"FLIGHTLOG_{name}")
             try:
-                return float(raw) if raw else default
+                value = float(raw) if raw else default
             except ValueError:
-                raise InvalidParameter(f"FLIGHTLOG_{name} must be a number, not {raw!r}") from None
+                value = math.nan
+            if not 0 <= value < math.inf:
+                raise InvalidParameter(f"FLIGHTLOG_{name} must be a number that is not negative, not {raw!r}")
+            return value
 
         def flag(name: str, *, default: bool) -> bool:
             raw = (environ.get(f"FLIGHTLOG_{name}") or "").lower()
@@ -111,24 +115,24 @@ def locate(tracking_uri: str | Path | None, settings: Settings, base: Path | Non
         return Location(
             tracking_uri=str(folder),
             database_url=f"sqlite:///{folder / DATABASE_FILE}",
-            spool=_path(settings.spool, base) or folder / "journal",
+            spool=_own_spool(settings.spool, base, str(folder)) if settings.spool else folder / "journal",
             artifact_root=_root(settings.artifact_root, base) or str(folder / "artifacts"),
         )
     if scheme in DATABASE_SCHEMES:
         folder = (base / DEFAULT_FOLDER).resolve()
-        mark = hashlib.sha256(uri.encode()).hexdigest()[:12]
         return Location(
             tracking_uri=uri,
             database_url=_absolute_sqlite(uri, base),
-            spool=_path(settings.spool, base) or folder / f"journal-{mark}",
+            spool=_own_spool(settings.spool or str(folder), base, uri),
             artifact_root=_root(settings.artifact_root, base) or str(folder / "artifacts"),
         )
     known = ", ".join(("a path", "file:", *(f"{name}:" for name in DATABASE_SCHEMES)))
     raise InvalidParameter(f"tracking URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use {known}")
 
 
-def _path(value: str | None, base: Path) -> Path | None:
-    return (base / value).resolve() if value else None
+def _own_spool(root: str, base: Path, uri: str) -> Path:
+    """Return the folder under a common one that belongs to one store: its worker must find no other's journals there."""
+    return (base / root).resolve() / f"journal-{hashlib.sha256(uri.encode()).hexdigest()[:12]}"
 
 
 def _root(value: str | None, base: Path) -> str | None:

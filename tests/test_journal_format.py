@@ -199,9 +199,14 @@ def test_metrics_have_the_width_that_the_page_gives(step: int, value: float) -> 
     assert msgpack.unpackb(payload) == [1, 1, TIME, step, [2**32 - 1, value]]
 
 
-def test_a_blank_segment_is_one_whose_first_64_bytes_are_zeros() -> None:
+def test_a_segment_without_its_magic_has_not_begun_whatever_else_is_there() -> None:
     with pytest.raises(frames.Blank):
-        frames.SegmentHeader.from_bytes(bytes(HEADER_SIZE))
+        frames.SegmentHeader.from_bytes(bytes(8) + WHOLE[8:HEADER_SIZE])
+
+
+def test_the_limits_are_those_of_the_page() -> None:
+    assert f"{frames.MAX_PAYLOAD:,} bytes" in PAGE
+    assert frames.MAX_SEQUENCE == 2**62
 
 
 def test_the_page_lists_every_event_with_its_fields_and_defaults() -> None:

@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.nice(options.nice)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    location = locate(options.tracking_uri, Settings(spool=options.spool, artifact_root=options.artifact_root))
-    run_spool_worker(location, options.idle)
+    location = locate(options.tracking_uri, Settings(artifact_root=options.artifact_root))
+    run_spool_worker(replace(location, spool=Path(options.spool).resolve()), options.idle)
     return 0
 
 

@@ -85,7 +85,7 @@ with flightlog.start_run():
         flightlog.log_metric("loss", step / 2, step=step)
         if step % 20 == 0:
             flightlog.log_metric(f"sometimes {step}", 1.0)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
 print(interruptions)
 """
 

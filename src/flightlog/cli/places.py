@@ -27,11 +27,12 @@ def find(tracking_uri: str | None = None, spool: str | None = None, artifact_roo
     A spool that is named alone and lies in a flight folder is filed into that folder.
     """
     settings = Settings.from_environ(os.environ)
-    settings = replace(settings, spool=spool or settings.spool, artifact_root=artifact_root or settings.artifact_root)
+    settings = replace(settings, artifact_root=artifact_root or settings.artifact_root)
     named = tracking_uri or settings.tracking_uri
     if named is None and spool and Path(spool).name == FOLDER_SPOOL:
         named = str(Path(spool).parent)
-    return locate(named, settings)
+    location = locate(named, settings)
+    return replace(location, spool=Path(spool).resolve()) if spool else location
 
 
 def database_file(location: Location) -> Path | None:

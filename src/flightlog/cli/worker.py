@@ -59,7 +59,7 @@ def worker(
 def _start(location: Location, idle: float | None) -> None:
     if is_worker_running(location.spool):
         _refuse(location)
-    doorbell.spawn(location, math.inf if idle is None else idle)
+    doorbell.Spawned(location, math.inf if idle is None else idle).wait()
     output.print_line(f"a worker files {location.spool}; its log is {location.spool / WORKER_LOG}")
 
 
