@@ -57,6 +57,11 @@ class Caretaker:
         except RuntimeError:  # the interpreter is shutting down: the journal is safe without us
             log.debug("flightlog: no background threads any more")
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its threads run in this process."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def wake(self) -> None:
         """Ask for `prepare` soon."""
         if self._wakeups.empty():

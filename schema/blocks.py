@@ -25,7 +25,7 @@ from flightlog.schema.records import Bytes, Ints, Records
 BODY_VERSION = 1
 LEVEL = 1
 MAX_SIZE = 256 << 20
-"""A body that claims to unpack to more bytes than this is refused unread."""
+"""A body that claims to unpack to more bytes than this is refused unread. A block of one payload of any permitted size is smaller."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,17 @@ class Block:
 
 
 def encode_body(names: Mapping[int, str], records: Records) -> bytes:
-    """Encode names and payloads; the rest of a block is what the ledger's columns or a stream entry's fields say."""
+    """Encode names and payloads; the rest of a block is what the ledger's columns or a stream entry's fields say.
+
+    Raises `ValueError` for a block of more than `MAX_SIZE` bytes, which nobody would read: it can be filed in parts.
+    """
     lengths = records.lengths
     uniform = int(lengths[0]) if len(lengths) and (lengths == lengths[0]).all() else 0
     parts = [] if uniform else [lengths.astype("<u4").tobytes()]
     parts += [np.ascontiguousarray(matrix.T).tobytes() for _, matrix in records.groups()]
     raw = b"".join(parts)
+    if len(raw) > MAX_SIZE:
+        raise ValueError(f"a block of {len(records)} events takes {len(raw)} bytes, more than {MAX_SIZE}; file it in parts")
     packed = _compressor().compress(raw)
     body: bytes = msgpack.packb([BODY_VERSION, len(records), uniform, dict(names), len(raw), packed])
     return body

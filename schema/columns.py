@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flightlog.schema.codec import ARRAY16, INT64, METRIC_ARRAY_OFFSET, METRIC_POINTS_OFFSET, METRICS_HEAD, POINT_SIZE
+from flightlog.schema.codec import ARRAY16, INT64, MAX_POINTS, METRIC_ARRAY_OFFSET, METRIC_POINTS_OFFSET, METRICS_HEAD, POINT_SIZE
 from flightlog.schema.records import Bytes, Ints, Records
 
 Floats = npt.NDArray[np.float64]
@@ -48,7 +48,7 @@ def split_metrics(records: Records) -> tuple[MetricColumns, Ints]:
 def _is_metrics(matrix: Bytes) -> npt.NDArray[np.bool_]:
     count, length = matrix.shape
     points, rest = divmod(length - METRIC_POINTS_OFFSET, POINT_SIZE)
-    if points < 1 or rest:
+    if not 1 <= points <= MAX_POINTS or rest:
         return np.zeros(count, np.bool_)
     expected = METRICS_HEAD + bytes([INT64, ARRAY16]) + (2 * points).to_bytes(2, "big") + b"\xce\xcb" * points
     starts = METRIC_POINTS_OFFSET + POINT_SIZE * np.arange(points)

@@ -6,7 +6,7 @@ writer's position is skipped. So a crash anywhere repeats a batch, and the repet
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,6 +73,10 @@ class Envelope:
     last: npt.NDArray[np.float64]
 
 
+PendingArtifact = tuple[str, str, ArtifactState]
+"""Run id, artifact URI of the run, artifact."""
+
+
 class Sink(Protocol):
     """Where events go."""
 
@@ -86,8 +90,11 @@ class Sink(Protocol):
         cannot be projected becomes a dead letter; the rest goes on. Raises `StoreUnavailable` when nothing could be done.
         """
 
-    def pending_artifacts(self, limit: int = 1000) -> list[tuple[str, str, ArtifactState]]:
-        """Return (run id, artifact URI of the run, artifact) for artifacts that wait to be stored."""
+    def pending_artifacts(self, limit: int = 1000, after: PendingArtifact | None = None) -> list[PendingArtifact]:
+        """Return a page of the artifacts that wait to be stored, in an order that does not change: those that come after a given one."""
+
+    def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
+        """Return those of the artifacts that wait to be stored whose snapshots are given by name."""
 
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
         """Say what became of an artifact, "stored" or "failed", unless a newer one at the path has come."""

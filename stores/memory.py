@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
@@ -20,7 +20,7 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, set_lifecycle
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
-from flightlog.stores.base import Applied, Envelope, Gap, History
+from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
 from flightlog.stores.batches import due, end_of, event_letter, experiment_of, gap_letter
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment
 
@@ -101,15 +101,22 @@ class MemoryStore:
         return apply_to_experiment(self._experiments, experiment_id or "", event, stamp)
 
     @_one_at_a_time
-    def pending_artifacts(self, limit: int = 1000) -> list[tuple[str, str, ArtifactState]]:
+    def pending_artifacts(self, limit: int = 1000, after: PendingArtifact | None = None) -> list[PendingArtifact]:
         """See `Sink.pending_artifacts`."""
-        found = (
-            (run.run_id, run.artifact_uri, artifact)
-            for run in self._runs.values()
-            for _, artifact in sorted(run.artifacts.items())
-            if run.artifact_uri is not None and artifact.state == "pending"
-        )
-        return [row for row, _ in zip(found, range(limit), strict=False)]
+        found = sorted(self._pending(), key=_place)
+        return [item for item in found if after is None or _place(item) > _place(after)][:limit]
+
+    @_one_at_a_time
+    def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
+        """See `Sink.pending_snapshots`."""
+        return [item for item in self._pending() if item[2].snapshot in snapshots]
+
+    def _pending(self) -> Iterator[PendingArtifact]:
+        for run in self._runs.values():
+            if run.artifact_uri is not None:
+                for artifact in run.artifacts.values():
+                    if artifact.state == "pending":
+                        yield run.run_id, run.artifact_uri, artifact
 
     @_one_at_a_time
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
@@ -256,6 +263,11 @@ class _Experiments:
         for run in self._runs.values():
             if run.experiment_id == experiment_id:
                 set_lifecycle(run, stage, stamp)
+
+
+def _place(item: PendingArtifact) -> tuple[str, str]:
+    run_id, _, artifact = item
+    return run_id, artifact.path
 
 
 def _visible(stage: str, view_type: int) -> bool:

@@ -18,6 +18,8 @@ BATCH_EVENTS = 50_000
 PAUSE = 0.25
 """Seconds between looks when there is little to do: small batches are filed at most so late."""
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
+SWEEP = 60.0
+"""Seconds between looks at all artifacts that wait."""
 
 
 class Ingest:
@@ -27,7 +29,8 @@ class Ingest:
         self._source, self._sink, self._uploads = source, sink, uploads
         self._idle = idle
         self._stopping = False  # a plain word: an event's lock must not be taken in a signal handler
-        self._is_new = True
+        self._next_sweep = 0.0
+        self._maintains = True
 
     def stop(self) -> None:
         """Leave after the batch in hand. Safe in a signal handler."""
@@ -43,15 +46,15 @@ class Ingest:
             if events < BATCH_EVENTS // 2:
                 if self._idle is not None and time.monotonic() - quiet_since >= self._idle:
                     return
-                if not events and self._sink.maintain():
+                if not events and self._maintain():
                     continue
                 self._source.wait(PAUSE)
 
     def step(self) -> int:
         """Move one batch; return how many events it had."""
-        if self._is_new:
-            self._uploads.run()  # what a worker that was killed between the commit and the upload has left
-            self._is_new = False
+        if time.monotonic() >= self._next_sweep:
+            self._uploads.sweep()
+            self._next_sweep = time.monotonic() + SWEEP
         items = self._source.take(BATCH_EVENTS)
         if not items:
             return 0
@@ -73,6 +76,17 @@ class Ingest:
                 pause = min(2 * pause, LAST_RETRY)
         return 0
 
+    def _maintain(self) -> bool:
+        """Do a piece of housekeeping; say whether there may be more. Events matter more: where it fails, they go on without it."""
+        try:
+            return self._maintains and self._sink.maintain()
+        except StoreUnavailable as error:
+            log.warning("the store cannot be kept in order now: %s", error)
+        except Exception:
+            log.exception("the store cannot be kept in order; this worker no longer tries")
+            self._maintains = False
+        return False
+
     def _pause(self, seconds: float) -> None:
         """Wait, and no longer than `PAUSE` after `stop`."""
         deadline = time.monotonic() + seconds
@@ -84,4 +98,5 @@ class Ingest:
         total = 0
         while events := self.step():
             total += events
+        self._uploads.sweep()
         return total

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 from flightlog.schema.names import WORKER_LOCK
@@ -23,6 +26,9 @@ except ImportError:  # Windows: nothing keeps a second worker away, and the stor
     fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger("flightlog.worker")
+
+TAKEN = (errno.EAGAIN, errno.EACCES)
+"""What a lock says that somebody else has."""
 
 
 def run_spool_worker(location: Location, idle: float | None = None) -> bool:
@@ -66,27 +72,39 @@ def drain_spool(location: Location, store: Store) -> int | None:
 
 @contextmanager
 def spool_lock(location: Location) -> Iterator[bool]:
-    """Hold the right to file a spool; gives False when somebody else has it. Freed by the system when its holder dies."""
-    descriptor = os.open(location.spool / WORKER_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    """Hold the right to file a spool; gives False when somebody else has it. Freed by the system when its holder dies.
+
+    Raises `OSError` where the spool's file system has no locks.
+    """
+    path = location.spool / WORKER_LOCK
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        yield _lock(descriptor)
+        yield _lock(descriptor, path)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, path: Path) -> bool:
     if fcntl is None:
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
+        if error.errno not in TAKEN:
+            raise OSError(error.errno, f"the spool cannot be locked: {error.strerror}; put it on a local disk", str(path)) from error
         return False
     return True
 
 
 @contextmanager
 def _stopped_by_signals(ingest: Ingest) -> Iterator[None]:
-    """SIGTERM or SIGINT: finish the batch in hand and leave. A second one: leave now; nothing is lost either way."""
+    """SIGTERM or SIGINT: finish the batch in hand and leave. A second one: leave now; nothing is lost either way.
+
+    Only the main thread can see to signals; a worker in another thread is left to whoever started it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
@@ -107,4 +125,5 @@ def raise_file_limit() -> None:
     except ImportError:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(ValueError, OSError):  # macOS says that there is no hard limit, and refuses it as a limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -3,48 +3,65 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
-from flightlog.schema.fold import ArtifactState
+from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts import open_artifacts
-from flightlog.stores.base import Sink
+from flightlog.stores.base import PendingArtifact, Sink
 
 log = logging.getLogger("flightlog.worker")
 
+MAX_REASON = 2000
+_SNAPSHOT = re.compile(r"[0-9a-f]{32}")
+
 
 class Uploads:
-    """Stores what the sink says is pending and this spool holds a snapshot of."""
+    """Stores what the sink says is pending and this spool holds a snapshot of. A failure concerns only its own artifact."""
 
     def __init__(self, spool: Path, sink: Sink) -> None:
         self._folder = spool / SNAPSHOTS
         self._sink = sink
 
     def run(self) -> None:
-        """Store all pending artifacts; a failure concerns only its own artifact and is noted with its reason."""
-        while pending := self._sink.pending_artifacts():
-            settled = [self._store(*item) for item in pending]
-            if not any(settled):
-                return
+        """Store the artifacts whose snapshots lie in the spool now and whose events have come."""
+        snapshots = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
+        for item in self._sink.pending_snapshots([name for name in snapshots if _SNAPSHOT.fullmatch(name)]):
+            self._settle(item)
 
-    def _store(self, run_id: str, artifact_uri: str, artifact: ArtifactState) -> bool:
-        """Store one artifact; False when its snapshot is in another machine's spool."""
-        snapshot = self._folder / artifact.snapshot
-        if not snapshot.is_file():
-            return self._store_again(run_id, artifact_uri, artifact)
+    def sweep(self) -> None:
+        """Look at all pending artifacts, also at those without a snapshot here: some were stored just before a crash, some never can be.
+
+        The others wait for another machine's spool, and may be many.
+        """
+        last: PendingArtifact | None = None
+        while page := self._sink.pending_artifacts(after=last):
+            for item in page:
+                self._settle(item)
+            last = page[-1]
+
+    def _settle(self, item: PendingArtifact) -> None:
+        run_id, _, artifact = item
         try:
-            open_artifacts(artifact_uri).put(snapshot, artifact.path)
+            is_stored = self._store(item)
+        except StoreUnavailable:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever a store of artifacts raises is this artifact's failure, and is kept
-            log.error("artifact %s of run %s could not be stored: %s", artifact.path, run_id, error)
-            self._sink.settle_artifact(run_id, artifact, "failed", f"{type(error).__name__}: {error}")
-            return True
-        self._sink.settle_artifact(run_id, artifact, "stored")
-        snapshot.unlink(missing_ok=True)
-        return True
+            log.error("artifact %r of run %s could not be stored: %s", artifact.path, run_id, error)
+            self._sink.settle_artifact(run_id, artifact, "failed", f"{type(error).__name__}: {error}"[:MAX_REASON])
+        else:
+            if is_stored:
+                self._sink.settle_artifact(run_id, artifact, "stored")
+                (self._folder / artifact.snapshot).unlink(missing_ok=True)
 
-    def _store_again(self, run_id: str, artifact_uri: str, artifact: ArtifactState) -> bool:
-        """Settle an artifact that was moved just before a crash, so that its snapshot is gone and the artifact there."""
-        if open_artifacts(artifact_uri).size(artifact.path) != artifact.size:
-            return False
-        self._sink.settle_artifact(run_id, artifact, "stored")
-        return True
+    def _store(self, item: PendingArtifact) -> bool:
+        """Store one artifact; False when its snapshot is in another machine's spool."""
+        _, uri, artifact = item
+        if not _SNAPSHOT.fullmatch(artifact.snapshot):
+            raise InvalidParameter(f"snapshot {artifact.snapshot[:100]!r} must be the name of a file in the spool, 32 hexadecimal digits")
+        snapshot, repository = self._folder / artifact.snapshot, open_artifacts(uri)
+        if snapshot.is_file() and not snapshot.is_symlink():
+            repository.put(snapshot, artifact.path)
+            return True
+        return repository.size(artifact.path) == artifact.size  # moved there just before a crash

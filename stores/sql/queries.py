@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Select, select, update
+from sqlalchemy import Connection, Select, and_, or_, select, update
 
 from flightlog.schema.entities import Experiment, MetricSummary, Run, RunInfo
 from flightlog.schema.errors import NotFound
 from flightlog.schema.fold import ArtifactState, run_data
 from flightlog.stores import series
-from flightlog.stores.base import Envelope, History
+from flightlog.stores.base import Envelope, History, PendingArtifact
 from flightlog.stores.experiments import is_experiment_id
 from flightlog.stores.sql.history import decode_all
 from flightlog.stores.sql.rows import fetch
@@ -143,11 +143,25 @@ def dropped(connection: Connection) -> dict[str, int]:
     return {row.run_id: row.dropped for row in connection.execute(query)}
 
 
-def pending_artifacts(connection: Connection, limit: int) -> list[tuple[str, str, ArtifactState]]:
-    """Return (run id, artifact URI of the run, artifact) for artifacts that wait to be stored."""
+def pending_artifacts(connection: Connection, limit: int, after: PendingArtifact | None) -> list[PendingArtifact]:
+    """Return a page of the artifacts that wait to be stored, in the order of their primary key."""
+    query = _pending()
+    if after is not None:
+        run = select(runs.c.id).where(runs.c.run_id == after[0]).scalar_subquery()
+        later_path = and_(artifacts.c.run == run, artifacts.c.path_hash > path_hash(after[2].path))
+        query = query.where(or_(artifacts.c.run > run, later_path))
+    rows = connection.execute(query.order_by(artifacts.c.run, artifacts.c.path_hash).limit(limit))
+    return [(row[0], row[1], artifact_of(row[2:])) for row in rows]
+
+
+def pending_snapshots(connection: Connection, snapshots: Collection[str]) -> list[PendingArtifact]:
+    """Return those of the artifacts that wait to be stored whose snapshots are given by name."""
+    return [(row[0], row[1], artifact_of(row[2:])) for row in fetch(connection, _pending(), artifacts.c.snapshot, sorted(snapshots))]
+
+
+def _pending() -> Select[Any]:
     query = select(runs.c.run_id, runs.c.artifact_uri, *ARTIFACT_COLUMNS).join_from(artifacts, runs)
-    query = query.where(artifacts.c.state == "pending", runs.c.artifact_uri.is_not(None)).order_by(artifacts.c.run, artifacts.c.path)
-    return [(row[0], row[1], artifact_of(row[2:])) for row in connection.execute(query.limit(limit))]
+    return query.where(artifacts.c.state == "pending", runs.c.artifact_uri.is_not(None))
 
 
 def settle_artifact(connection: Connection, run_id: str, artifact: ArtifactState, state: str, reason: str | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.entities import DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
@@ -11,7 +11,7 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
-from flightlog.stores.base import Applied, Envelope, Gap, History
+from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
 from flightlog.stores.sql import compaction, ledger, projector, queries
 from flightlog.stores.sql.engine import open_engine, reading, writing
 from flightlog.stores.sql.migrations import migrate
@@ -42,10 +42,15 @@ class SqlStore:
         events = sum(len(part.item.records) for part in admitted if isinstance(part.item, Block))
         return Applied(positions, [item.letter for item in letters], events)
 
-    def pending_artifacts(self, limit: int = 1000) -> list[tuple[str, str, ArtifactState]]:
+    def pending_artifacts(self, limit: int = 1000, after: PendingArtifact | None = None) -> list[PendingArtifact]:
         """See `Sink.pending_artifacts`."""
         with reading(self._engine) as connection:
-            return queries.pending_artifacts(connection, limit)
+            return queries.pending_artifacts(connection, limit, after)
+
+    def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
+        """See `Sink.pending_snapshots`."""
+        with reading(self._engine) as connection:
+            return queries.pending_snapshots(connection, snapshots)
 
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
         """See `Sink.settle_artifact`."""

@@ -426,7 +426,7 @@ class StoreContract:
 
     def test_an_artifact_waits_until_it_is_settled(self, store: Store) -> None:
         store.apply([block(RUN, started(), artifact("plots/loss.png"), artifact("model.bin"))])
-        pending = store.pending_artifacts()
+        pending = sorted(store.pending_artifacts(), key=lambda item: item[2].path)
         assert [(run_id, uri, item.path) for run_id, uri, item in pending] == [
             (RUN, "/artifacts", "model.bin"),
             (RUN, "/artifacts", "plots/loss.png"),
@@ -450,6 +450,24 @@ class StoreContract:
     def test_pending_artifacts_come_in_bounded_number(self, store: Store) -> None:
         store.apply([block(RUN, started(), *(artifact(f"{number}.txt") for number in range(5)))])
         assert len(store.pending_artifacts(2)) == 2
+
+    def test_pending_artifacts_come_page_by_page_each_once(self, store: Store) -> None:
+        paths = [f"{number}.txt" for number in range(5)]
+        for run in (OTHER_RUN, RUN):
+            store.apply([block(run, started(), *map(artifact, paths))])
+        found, last = [], None
+        while page := store.pending_artifacts(3, last):
+            last = page[-1]
+            found += [(run_id, item.path) for run_id, _, item in page]
+        assert sorted(found) == [(run, path) for run in (RUN, OTHER_RUN) for path in paths]
+
+    def test_pending_artifacts_are_found_by_their_snapshots(self, store: Store) -> None:
+        store.apply([block(RUN, started(), artifact("a"), artifact("b", time=2000), artifact("c", time=3000), artifact("d"))])
+        (settled,) = store.pending_snapshots(["snapshot-3000"])
+        store.settle_artifact(RUN, settled[2], "stored")
+        found = store.pending_snapshots({"snapshot-2000", "snapshot-3000", "another"})
+        assert [(run_id, uri, item.path) for run_id, uri, item in found] == [(RUN, "/artifacts", "b")]
+        assert store.pending_snapshots([]) == []
 
     # searches and the ledger
 

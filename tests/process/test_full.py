@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from process.scripts import NO_WORKER, Finished, Flight, Script, run, wait_until
+from flightlog.schema.settings import Settings, locate
+from process.scripts import NO_WORKER, Finished, Flight, Script, flight_of_environment, run, wait_until
 
-LIMIT = str(200 << 10)
-"""Bytes of spool that hold the first segment, of 64 KiB, and not the second, of 1 MiB."""
+LIMIT = str(100 << 10)
+"""Bytes of spool that hold the first segment, of 64 KiB, and no second."""
 FEW = {"FLIGHTLOG_SPOOL_LIMIT": LIMIT, **NO_WORKER}
 
 LOG = """
@@ -67,7 +68,7 @@ print(context.producer.dropped())
     ballast = flight.location.spool / f"{'0' * 32}-00000000.seg"
     ballast.parent.mkdir(parents=True)
     ballast.write_bytes(bytes(2 << 20))
-    with Script(source, FLIGHTLOG_SPOOL_LIMIT=str((2 << 20) + (200 << 10)), **NO_WORKER) as script:
+    with Script(source, FLIGHTLOG_SPOOL_LIMIT=str((2 << 20) + (100 << 10)), **NO_WORKER) as script:
         script.wait_for_line()
         ballast.unlink()
         finished = script.finish()
@@ -138,14 +139,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_drops_events_and_takes_them_again_when_there_is_space(
     flight: Flight, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FLIGHTLOG_SPOOL", str(small_disk / "journal"))
+    monkeypatch.setenv("FLIGHTLOG_SPOOL", str(small_disk))
     limit = {} if small_disk.is_mount() else {"FLIGHTLOG_SPOOL_LIMIT": str(640 << 10)}
-    finished = run(LOG, **limit, **NO_WORKER)
+    finished = run(LOG.replace("3_000", "30_000"), **limit, **NO_WORKER)
     said = [line for line in finished.warnings if "training goes on" in line]
     assert len(said) == 1, finished.err
-    disk = Flight(type(flight.location)(**{**vars(flight.location), "spool": small_disk / "journal"}))
+    disk = Flight(locate(flight.location.tracking_uri, Settings(spool=str(small_disk))))
     disk.drain()
-    _assert_rest_is_counted(disk, finished, 3_000)
+    _assert_rest_is_counted(disk, finished, 30_000)
     assert disk.segments == []
     again = run("import flightlog\nwith flightlog.start_run(): flightlog.log_metric('loss', 1.0)", **NO_WORKER)
     assert again.code == 0

@@ -6,11 +6,13 @@ import logging
 import os
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from flightlog.schema import frames
 from flightlog.schema.blocks import Block
+from flightlog.schema.errors import StoreUnavailable
 from flightlog.schema.ids import WriterId
 from flightlog.schema.names import DOORBELL
 from flightlog.stores.base import Applied, Gap
@@ -18,35 +20,68 @@ from flightlog.worker.sources.tail import Tail
 
 log = logging.getLogger("flightlog.worker")
 
+BATCH_BYTES = 64 << 20
+"""A batch ends with the block that brings its payloads to this size."""
+MAX_SETBACKS = 3
 STALE = 60.0
 """A file that a producer was creating and that nobody finished is deleted after so many seconds."""
 
 
+class NoProgress(Exception):
+    """The store does not take what comes next in a journal, and says not why."""
+
+
 class SpoolSource:
-    """Tails the journals of a folder. Only one may be at work on a folder; see `worker.spool`."""
+    """Tails the journals of a folder. Only one may be at work on a folder; see `worker.spool`.
+
+    A journal that cannot be followed, whatever the cause, is set aside until the next worker comes: it must not stop the others.
+    """
 
     def __init__(self, folder: Path, position: Callable[[str, WriterId], int]) -> None:
         """`position` tells where the store is with a writer."""
         self._folder = folder
         self._position = position
         self._tails: dict[WriterId, Tail] = {}
+        self._aside: set[WriterId] = set()
         self._bell = _open_bell(folder / DOORBELL)
 
     def take(self, limit: int) -> list[Block | Gap]:
-        """Return what is there now, about `limit` events at the most. Whoever was served last waits longest the next time.
+        """Return what is there now, about `limit` events or `BATCH_BYTES` at the most. Whoever was served last waits longest the next time.
 
         A writer is read to its end, or to half the limit, before the next: the more points of a metric come together, the larger the
         chunks of its history.
         """
         self._find_segments()
         items: list[Block | Gap] = []
+        events, size = limit, BATCH_BYTES
         for writer, tail in list(self._tails.items()):
-            if limit <= 0:
+            if events <= 0 or size <= 0:
                 break
-            if self._is_ready(tail):
-                limit -= _read(tail, max(limit // 2, 1), items)
-                self._tails[writer] = self._tails.pop(writer)
+            with self._guarded(tail):
+                if self._is_ready(tail):
+                    self._tails[writer] = self._tails.pop(writer)
+                    for item in _read(tail, max(events // 2, 1), size):
+                        items.append(item)
+                        events, size = events - _events(item), size - _bytes(item)
         return items
+
+    @contextmanager
+    def _guarded(self, tail: Tail) -> Iterator[None]:
+        """Set a journal aside when it cannot be followed."""
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except frames.NewerVersion as error:
+            log.warning("the journal of writer %s is left for a newer worker: %s", tail.writer, error)
+            self._set_aside(tail)
+        except Exception:
+            log.exception("the journal of writer %s cannot be followed and is left as it is until the next worker comes", tail.writer)
+            self._set_aside(tail)
+
+    def _set_aside(self, tail: Tail) -> None:
+        self._aside.add(tail.writer)
+        self._tails.pop(tail.writer).close()
 
     def _is_ready(self, tail: Tail) -> bool:
         """Whether the tail knows where to begin; asks the store the first time."""
@@ -61,6 +96,8 @@ class SpoolSource:
         found: dict[WriterId, list[int]] = {}
         for entry in os.scandir(self._folder):
             parsed = frames.parse_segment_name(entry.name)
+            if parsed is not None and parsed[0] in self._aside:
+                continue
             if parsed is not None:
                 found.setdefault(parsed[0], []).append(parsed[1])
             elif entry.name.endswith(frames.NEW_SUFFIX):
@@ -81,7 +118,10 @@ class SpoolSource:
         for writer, position in applied.positions.items():
             tail = self._tails.get(writer)
             if tail is not None:
-                tail.acknowledge(position, rejections.get(writer, []))
+                with self._guarded(tail):
+                    tail.acknowledge(position, rejections.get(writer, []))
+                    if tail.setbacks >= MAX_SETBACKS:
+                        raise NoProgress(f"the store stays at sequence {position}, however often what follows is given to it")
 
     def rewind(self) -> None:
         """Read again from what the store has."""
@@ -110,17 +150,23 @@ class SpoolSource:
             os.close(self._bell)
 
 
-def _read(tail: Tail, limit: int, items: list[Block | Gap]) -> int:
-    """Append what a tail has, about `limit` events, and return how many there were."""
-    events = 0
-    while events < limit:
+def _read(tail: Tail, limit: int, size: int) -> Iterator[Block | Gap]:
+    """Yield what a tail has, about `limit` events or `size` bytes."""
+    while limit > 0 and size > 0:
         item = tail.read()
         if item is None:
             break
-        items.append(item)
-        events += len(item.records) if isinstance(item, Block) else 1
+        yield item
+        limit, size = limit - _events(item), size - _bytes(item)
     tail.free_committed()
-    return events
+
+
+def _events(item: Block | Gap) -> int:
+    return len(item.records) if isinstance(item, Block) else 1
+
+
+def _bytes(item: Block | Gap) -> int:
+    return int(item.records.lengths.sum()) if isinstance(item, Block) else len(item.payload)
 
 
 def _open_bell(path: Path) -> int | None:

@@ -1,19 +1,25 @@
-"""One writer's journal, read from where the store is. The reading half of the format in `schema.frames`."""
+"""One writer's journal, read from where the store is. The reading half of the format in `schema.frames`.
+
+What a journal says may be damaged, or written to do harm: nothing in it is believed that cannot be checked or does not fit its place.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from flightlog.schema import codec, frames
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import DecodeError
 from flightlog.schema.ids import WriterId
-from flightlog.schema.records import Ending, Records, Scan, scan
+from flightlog.schema.records import Bytes, Ending, Records, Scan, scan
 from flightlog.stores.base import Gap
 
 try:
@@ -25,6 +31,7 @@ log = logging.getLogger("flightlog.worker")
 
 CHUNK = 2 << 20
 EXCERPT = 256
+MIN_RECORD = frames.RECORD_HEAD.size + 1
 
 
 @dataclass
@@ -39,7 +46,7 @@ class OpenSegment:
 
     @staticmethod
     def open(path: Path) -> OpenSegment:
-        """Open a segment. Raises `frames.NotASegment`, or `OSError` when it is gone."""
+        """Open a segment. Raises `frames.NotASegment`, also for a file under another segment's name, or `OSError` when it is gone."""
         try:
             descriptor, writable = os.open(path, os.O_RDWR), True
         except (PermissionError, OSError) as error:
@@ -47,7 +54,10 @@ class OpenSegment:
                 raise
             descriptor, writable = os.open(path, os.O_RDONLY), False
         try:
-            return OpenSegment(path, descriptor, frames.SegmentHeader.from_bytes(os.pread(descriptor, frames.HEADER_SIZE, 0)), writable)
+            header = frames.SegmentHeader.from_bytes(os.pread(descriptor, frames.HEADER_SIZE, 0))
+            if (header.writer, header.number) != frames.parse_segment_name(path.name):
+                raise frames.NotASegment(f"its header is that of {frames.segment_name(header.writer, header.number)}")
+            return OpenSegment(path, descriptor, header, writable)
         except BaseException:
             os.close(descriptor)
             raise
@@ -61,6 +71,16 @@ class OpenSegment:
             else frames.SegmentState(0, 0, 0, 0, frames.OPEN)
         )
 
+    def stated_end(self) -> int | None:
+        """Return the sequence after the last event as its producer stated it; None while it has not, or when it cannot be true."""
+        state, first = self.state(), self.header.first_sequence
+        most = min(first + self.header.capacity // MIN_RECORD, frames.MAX_SEQUENCE)
+        return state.end if state.state in (frames.SEALED, frames.CLOSED) and first <= state.end <= most else None
+
+    def size(self) -> int:
+        """Return the size of the file now."""
+        return os.fstat(self.descriptor).st_size
+
     def write(self, offset: int, data: bytes) -> None:
         """Write into the header for the producer to see."""
         if self.writable:
@@ -68,13 +88,29 @@ class OpenSegment:
 
     def is_abandoned(self) -> bool:
         """Whether its writer has died: only then is its lock free."""
-        if fcntl is None:
+        return _lock(self.descriptor)
+
+    def length_at(self, offset: int) -> int:
+        """Return the length that the record at an offset claims, 0 where there is none."""
+        head = os.pread(self.descriptor, frames.RECORD_HEAD.size, offset)
+        length: int = frames.RECORD_HEAD.unpack(head)[0] if len(head) == frames.RECORD_HEAD.size else 0
+        return length
+
+    def is_cut_at(self, offset: int) -> bool:
+        """Whether the file ends inside the head of a record."""
+        rest = os.pread(self.descriptor, frames.RECORD_HEAD.size, offset)
+        return len(rest) < frames.RECORD_HEAD.size and any(rest)
+
+    def is_whole_at(self, offset: int) -> bool:
+        """Whether the record at an offset is all there. Reads it in parts."""
+        length, expected = frames.RECORD_HEAD.unpack(os.pread(self.descriptor, frames.RECORD_HEAD.size, offset))
+        start, checksum = offset + frames.RECORD_HEAD.size, 0
+        stop = start + length
+        if stop > self.size():
             return False
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
+        for place in range(start, stop, CHUNK):
+            checksum = zlib.crc32(os.pread(self.descriptor, min(CHUNK, stop - place), place), checksum)
+        return bool(checksum == expected)
 
     def holds_bytes_after(self, offset: int) -> bool:
         """Whether anything but zeros stands after an offset, where the records seem to end."""
@@ -95,7 +131,8 @@ class Bounds:
 class Tail:
     """Reads one writer's segments in order and remembers how far the store has come.
 
-    `offset` and `sequence` say what is read next; `committed` what the store has. `segments` are the numbers of the files not yet freed.
+    `sequence` says what is read next; `committed` what the store has. `segments` are the numbers of the files not yet freed, `kept` those
+    of files that may not be deleted. `setbacks` counts how often in a row the store took nothing of what was read.
     """
 
     def __init__(self, folder: Path, writer: WriterId, position: int | None = None) -> None:
@@ -107,11 +144,14 @@ class Tail:
         self.rejected = 0
         self.segments: list[int] = []
         self.kept: set[int] = set()
+        self.setbacks = 0
         self._folder = folder
+        self._waited_for: int | None = None
         self._current: OpenSegment | None = None
         self._finished: list[OpenSegment] = []
         self._offset = frames.HEADER_SIZE
         self._at = 0
+        self._ending = Ending.CLEAN
         self._names: dict[int, str] = {}
 
     def path(self, number: int) -> Path:
@@ -127,6 +167,8 @@ class Tail:
     def start_at(self, position: int) -> None:
         """Begin where the store is."""
         self.committed = self.sequence = position
+        if self._current is not None:
+            self._tell_committed(self._current)
 
     def read(self) -> Block | Gap | None:
         """Return what comes next, or None when there is nothing now."""
@@ -137,15 +179,17 @@ class Tail:
         return None
 
     def _open_next(self) -> bool:
-        """Open the next segment that has begun. A blank one of a dead writer is deleted."""
-        last = self._finished[-1].header.number if self._finished else -1
-        for number in [number for number in self.segments if number > last]:
+        """Open the next segment that has begun. One of a dead writer that has not is deleted, one that cannot be read set aside."""
+        for number in [number for number in self.segments if number > self._last_finished]:
             try:
                 segment = OpenSegment.open(self.path(number))
-            except frames.Blank:
-                self._drop_blank(number)
+            except frames.NewerVersion:
+                raise
+            except frames.Blank as error:
+                self._drop_blank(number, error)
             except frames.NotASegment as error:
-                self._quarantine_unreadable(number, error)
+                if not self._quarantine_unreadable(number, error):
+                    return False
             except FileNotFoundError:
                 self.segments.remove(number)
             else:
@@ -158,75 +202,153 @@ class Tail:
         self._offset = frames.HEADER_SIZE
         self._at = segment.header.first_sequence
         self._names = {}
+        self._ending = Ending.CLEAN
         self.rejected = max(self.rejected, segment.state().rejected)
+        self._tell_committed(segment)
 
-    def _drop_blank(self, number: int) -> None:
+    def _tell_committed(self, segment: OpenSegment) -> None:
+        """Write the store's position where a worker that was killed after a commit did not: the producer may be waiting for it."""
+        if self.committed > segment.state().committed:
+            segment.write(frames.COMMITTED_OFFSET, frames.WORD.pack(self.committed))
+
+    @property
+    def _last_finished(self) -> int:
+        return self._finished[-1].header.number if self._finished else -1
+
+    def _drop_blank(self, number: int, error: frames.Blank) -> None:
+        """Delete a segment that a dead writer prepared in vain; what it was just beginning is set aside."""
         path = self.path(number)
-        if fcntl is None:
-            return
         try:
             with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if any(file.read(frames.HEADER_SIZE)):
+                if not _lock(file.fileno()):
+                    return  # its writer lives and has not begun it yet
+                content = file.read(frames.HEADER_SIZE + frames.RECORD_HEAD.size)
+                if content.startswith(frames.MAGIC):
                     return  # begun since we looked
-                path.unlink()
-            self.segments.remove(number)
-        except OSError:
-            return  # its writer lives and has not begun it yet, or it is gone
+                if any(content):
+                    self._set_aside(path, error)
+                else:
+                    path.unlink()
+        except FileNotFoundError:
+            log.debug("%s is gone", path)
+        self.segments.remove(number)
 
-    def _quarantine_unreadable(self, number: int, error: frames.NotASegment) -> None:
+    def _quarantine_unreadable(self, number: int, error: frames.NotASegment) -> bool:
+        """Set an unreadable segment aside; False while its writer lives, who would go on writing to the file under its new name."""
         path = self.path(number)
+        with suppress(FileNotFoundError):
+            if _is_locked(path):
+                if self._waited_for != number:
+                    log.error("%s cannot be read, and is left where it is while its writer lives: %s", path, error)
+                self._waited_for = number
+                return False
+            self._set_aside(path, error)
+        self.segments.remove(number)
+        return True
+
+    def _set_aside(self, path: Path, error: frames.NotASegment) -> None:
         log.error("%s cannot be read and is set aside as %s: %s", path, path.name + frames.CORRUPT_SUFFIX, error)
         path.rename(path.with_name(path.name + frames.CORRUPT_SUFFIX))
-        self.segments.remove(number)
 
     def _read_current(self) -> Block | Gap | None:
         """Return what the current segment has next; move past it (`_current` becomes None) when it has no more."""
         segment = self._current
         assert segment is not None  # noqa: S101 - the caller has looked
         if self._at > self.sequence:
-            return self._gap(
-                "missing", f"{self._at - self.sequence} events of the journal before segment {segment.path.name} are missing", self._at
-            )
-        result = self._scan(segment)
-        if not len(result.records):
+            return None if self._go_back(segment) else self._missing_before(segment)
+        found = self._next(segment)
+        if found is None:
             bounds = self._bounds(segment)
             if bounds is None:
                 return None
-            result = self._scan(segment)  # again: its writer may have written between our look at the records and at the end
-            if not len(result.records):
-                return self._at_end(segment, result.ending, bounds.end)
-        return self._block(result.records)
+            found = self._next(segment)  # again: its writer may have written between our look at the records and at the end
+            if found is None:
+                return self._at_end(segment, self._ending, bounds.end)
+        return found
+
+    def _go_back(self, segment: OpenSegment) -> bool:
+        """Let go of a segment when an earlier one stands unread: a listing of a folder that changes meanwhile may leave a name out."""
+        self._list_anew()
+        if not any(self._last_finished < number < segment.header.number and self._has_begun(number) for number in self.segments):
+            return False
+        segment.close()
+        self._current = None
+        return True
+
+    def _list_anew(self) -> None:
+        found = (frames.parse_segment_name(path.name) for path in self._folder.glob(f"{self.writer}-*{frames.SUFFIX}"))
+        numbers = {number for writer, number in filter(None, found) if writer == self.writer}
+        self.segments = sorted({*self.segments, *numbers} - self.kept)
+
+    def _has_begun(self, number: int) -> bool:
+        return self._first_sequence(number) is not None
+
+    def _first_sequence(self, number: int) -> int | None:
+        try:
+            segment = OpenSegment.open(self.path(number))
+        except (OSError, frames.NotASegment):
+            return None
+        segment.close()
+        return segment.header.first_sequence
+
+    def _missing_before(self, segment: OpenSegment) -> Gap:
+        message = f"{self._at - self.sequence} events of the journal before segment {segment.path.name} are missing"
+        return self._gap("missing", message, self._at)
 
     def _bounds(self, segment: OpenSegment) -> Bounds | None:
         """Say where a segment to which nobody will write any more ends, or None while its writer may."""
-        state = segment.state()
-        if state.state != frames.OPEN:
-            return Bounds(state.end)
-        later = self._later_start()
+        end = segment.stated_end()
+        if end is not None:
+            return Bounds(end)
+        later = self._later_start(segment)
         return Bounds(later) if later is not None or segment.is_abandoned() else None
 
-    def _scan(self, segment: OpenSegment) -> Scan:
-        """Scan the next chunk; a record longer than a chunk makes it longer."""
-        head = os.pread(segment.descriptor, frames.RECORD_HEAD.size, self._offset)
-        if len(head) == frames.RECORD_HEAD.size and not any(head[:4]):
-            return Scan(Records.of([]), self._offset, Ending.CLEAN)
-        size = max(CHUNK, int.from_bytes(head[:4], "little") + frames.RECORD_HEAD.size) if len(head) >= 4 else CHUNK
-        result = scan(os.pread(segment.descriptor, min(size, segment.header.capacity), self._offset))
+    def _next(self, segment: OpenSegment) -> Block | Gap | None:
+        """Return the next events that the store does not have; None where there are no more whole records, and `_ending` says why."""
+        while True:
+            length = segment.length_at(self._offset)
+            if length > frames.MAX_PAYLOAD and segment.is_whole_at(self._offset):
+                found: Block | Gap | None = self._pass_too_large(segment, length)
+            else:
+                result = self._scan(segment, length)
+                self._ending = result.ending
+                if not len(result.records):
+                    return None
+                found = self._block(result.records)
+            if found is not None:
+                return found
+
+    def _pass_too_large(self, segment: OpenSegment, length: int) -> Gap | None:
+        """Move past a record that no block can hold; where it is an event that the store does not have, return what stands for it."""
+        payload = os.pread(segment.descriptor, EXCERPT, self._offset + frames.RECORD_HEAD.size)
+        self._offset += frames.RECORD_HEAD.size + length
+        message = f"its payload of {length} bytes is larger than {frames.MAX_PAYLOAD}, the most that is kept"
+        if _is_map(np.frombuffer(payload[:1], np.uint8)).any():
+            log.error("journal %s: a name table is passed over, its metrics become dead letters: %s", self.writer, message)
+            return None
+        self._at += 1
+        return self._gap("too-large", message, self._at, payload) if self._at > self.sequence else None
+
+    def _scan(self, segment: OpenSegment, length: int) -> Scan:
+        """Scan the next chunk; a first record longer than a chunk, if it may be one, makes it longer."""
+        if not length:
+            return Scan(Records.of([]), self._offset, Ending.CUT if segment.is_cut_at(self._offset) else Ending.CLEAN)
+        wanted = length + frames.RECORD_HEAD.size if length <= frames.MAX_PAYLOAD else 0
+        left = max(segment.size() - self._offset, 0)
+        result = scan(os.pread(segment.descriptor, min(max(CHUNK, wanted), left), self._offset))
         self._offset += result.end
         return result
 
-    def _block(self, records: Records) -> Block | Gap | None:
-        """Return the events among the records; what defines names goes into the name table."""
-        first = records.buffer[records.offsets]
-        is_names = ((first & 0xF0) == 0x80) | (first == 0xDE) | (first == 0xDF)
+    def _block(self, records: Records) -> Block | None:
+        """Return the events among the records that the store does not have; what defines names goes into the name table."""
+        is_names = _is_map(records.buffer[records.offsets])
         for index in np.flatnonzero(is_names):
             self._define(records.payload(int(index)))
         events = records.take(~is_names) if is_names.any() else records
         skip = min(max(self.sequence - self._at, 0), len(events))
         self._at += len(events)
         if skip == len(events):
-            return self.read()
+            return None
         block = Block(self.subject or "", self.writer, self.sequence, dict(self._names), events.take(slice(skip, None)))
         self.sequence = block.end
         return block
@@ -248,7 +370,7 @@ class Tail:
             return self._damage(segment, reason, f"the record at {place} is damaged; what follows it in this segment cannot be read", end)
         if end is not None:
             return self._damage(segment, "missing", f"{end - self.sequence} events at the end of {segment.path.name} are missing", end)
-        if os.fstat(segment.descriptor).st_size < segment.header.capacity:
+        if segment.size() < segment.header.capacity:
             return self._damage(segment, "truncated", "the journal's last segment was cut short", None)
         if segment.holds_bytes_after(self._offset):
             place = f"byte {self._offset} of {segment.path.name}"
@@ -269,17 +391,13 @@ class Tail:
         self._at = max(self._at, following)
         return gap
 
-    def _later_start(self) -> int | None:
+    def _later_start(self, segment: OpenSegment) -> int | None:
         """Return the first sequence of the next segment that has begun, if there is one."""
-        assert self._current is not None  # noqa: S101 - the callers have a segment
-        for number in self.segments:
-            if number > self._current.header.number:
-                try:
-                    header, _ = frames.read_header(self.path(number))
-                except (OSError, frames.NotASegment):
-                    continue
-                return header.first_sequence
-        return None
+        if not any(number > segment.header.number and self._has_begun(number) for number in self.segments):
+            return None
+        self._list_anew()  # the next may have been left out of the listing that shows its successor
+        starts = (self._first_sequence(number) for number in self.segments if number > segment.header.number)
+        return next((start for start in starts if start is not None), None)
 
     def _finish(self, segment: OpenSegment) -> None:
         self._finished.append(segment)
@@ -287,6 +405,7 @@ class Tail:
 
     def acknowledge(self, position: int, rejections: list[tuple[int, str, str]]) -> None:
         """Tell the producer what the store has, and free the segments that it has whole."""
+        self.setbacks = self.setbacks + 1 if position <= self.committed and position < self.sequence else 0
         self.committed = position
         self.rejected += len(rejections)
         for segment in [*self._finished, *([self._current] if self._current else [])]:
@@ -326,3 +445,28 @@ class Tail:
             segment.close()
         self._finished = []
         self._current = None
+
+
+def _lock(descriptor: int) -> bool:
+    """Take a file's lock, which its closing gives back; False while another process has it, or may have it for all we know."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process is known to have a file's lock."""
+    if fcntl is None:
+        return False
+    with path.open("rb") as file:
+        return not _lock(file.fileno())
+
+
+def _is_map(first_bytes: Bytes) -> npt.NDArray[np.bool_]:
+    """Say of the first byte of each payload whether it begins a map, which is no event."""
+    found: npt.NDArray[np.bool_] = ((first_bytes & 0xF0) == 0x80) | (first_bytes == 0xDE) | (first_bytes == 0xDF)
+    return found

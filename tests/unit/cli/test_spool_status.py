@@ -38,7 +38,7 @@ def recorder(folder: Path) -> Iterator[Recorder]:
 
 @contextmanager
 def recording(folder: Path, limit: int = LARGE) -> Iterator[Recorder]:
-    settings = Settings(spool=str(folder), spool_limit=limit, start_worker=False)
+    settings = Settings(spool_limit=limit, start_worker=False)
     caretaker = Caretaker()
     producer = Producer(locate(folder.parent, settings), settings, caretaker)
     yield producer.recorder(RUN)
@@ -84,7 +84,7 @@ flightlog.attach({RUN!r})
 flightlog.log_metric("loss", 1.0)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    environ = {**os.environ, "FLIGHTLOG_SPOOL": str(folder), "FLIGHTLOG_START_WORKER": "0"}
+    environ = {**os.environ, "FLIGHTLOG_TRACKING_URI": str(folder.parent), "FLIGHTLOG_START_WORKER": "0"}
     subprocess.run([sys.executable, "-c", source], check=False, env=environ)
     [journal] = read_spool(folder).journals
     assert (journal.state, journal.end) == ("dead", 1)
