@@ -253,7 +253,7 @@ class Producer:
             pause = min(pause * 1.5, MAX_POLL)
             if pause >= MAX_POLL:
                 self._call_worker()
-                if not self.can_arrive:
+                if self._worker_warned and not self.can_arrive:
                     return bool(done())
         return True
 

@@ -30,7 +30,7 @@ MAX_SIZE = 256 << 20
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive events of one writer. `names` gives the metric names that its metrics use (id -> name)."""
+    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name)."""
 
     subject: str
     writer: WriterId

@@ -26,9 +26,11 @@ class Uploads:
 
     def run(self) -> None:
         """Store the artifacts whose snapshots lie in the spool now and whose events have come."""
-        snapshots = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
-        for item in self._sink.pending_snapshots([name for name in snapshots if _SNAPSHOT.fullmatch(name)]):
-            self._settle(item)
+        files = self._folder.iterdir() if self._folder.is_dir() else []
+        snapshots = [file.name for file in files if _SNAPSHOT.fullmatch(file.name)]
+        if snapshots:
+            for item in self._sink.pending_snapshots(snapshots):
+                self._settle(item)
 
     def sweep(self) -> None:
         """Look at all pending artifacts, also at those without a snapshot here: some were stored just before a crash, some never can be.
@@ -53,7 +55,7 @@ class Uploads:
         else:
             if is_stored:
                 self._sink.settle_artifact(run_id, artifact, "stored")
-                (self._folder / artifact.snapshot).unlink(missing_ok=True)
+                self._drop(artifact.snapshot)
 
     def _store(self, item: PendingArtifact) -> bool:
         """Store one artifact; False when its snapshot is in another machine's spool."""
@@ -61,7 +63,17 @@ class Uploads:
         if not _SNAPSHOT.fullmatch(artifact.snapshot):
             raise InvalidParameter(f"snapshot {artifact.snapshot[:100]!r} must be the name of a file in the spool, 32 hexadecimal digits")
         snapshot, repository = self._folder / artifact.snapshot, open_artifacts(uri)
-        if snapshot.is_file() and not snapshot.is_symlink():
+        if snapshot.is_file():
             repository.put(snapshot, artifact.path)
             return True
-        return repository.size(artifact.path) == artifact.size  # moved there just before a crash
+        try:
+            return repository.size(artifact.path) == artifact.size  # moved there just before a crash
+        except OSError as error:
+            log.debug("artifact %r, whose snapshot is not here, cannot be looked for: %s", artifact.path, error)
+            return False
+
+    def _drop(self, snapshot: str) -> None:
+        try:
+            (self._folder / snapshot).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the snapshot %s of an artifact that is stored cannot be deleted: %s", snapshot, error)

@@ -135,7 +135,6 @@ def _points_before(recorded: Recorded, where: int) -> int:
 
 HEADER_FIELDS = {
     "magic": 0,
-    "version": 8,
     "checksum": 12,
     "writer": 16,
     "first": 32,
@@ -153,6 +152,12 @@ def test_a_flipped_byte_in_the_header_sets_the_segment_aside_with_all_its_bytes(
     filed = _file_twice(tmp_path / "spool", recorded.name, damaged)
     assert filed == Filed(0, [], [f"{recorded.name}.corrupt"])
     assert (tmp_path / "spool" / f"{recorded.name}.corrupt").read_bytes() == damaged
+
+
+def test_a_segment_of_another_version_is_left_to_a_worker_that_knows_it(recorded: Recorded, tmp_path: Path) -> None:
+    other = _flipped(recorded.content, 8)
+    assert _file_twice(tmp_path / "spool", recorded.name, other) == Filed(0, [], [recorded.name])
+    assert (tmp_path / "spool" / recorded.name).read_bytes() == other
 
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 100, 4095])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from flightlog.schema.settings import Settings, locate
-from process.scripts import NO_WORKER, Finished, Flight, Script, flight_of_environment, run, wait_until
+from process.scripts import NO_WORKER, Finished, Flight, Script, run, wait_until
 
 LIMIT = str(100 << 10)
 """Bytes of spool that hold the first segment, of 64 KiB, and no second."""

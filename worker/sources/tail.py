@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from flightlog.schema import codec, frames
 from flightlog.schema.blocks import Block
+from flightlog.schema.columns import split_metrics
 from flightlog.schema.errors import DecodeError
 from flightlog.schema.ids import WriterId
 from flightlog.schema.records import Bytes, Ending, Records, Scan, scan
@@ -31,6 +32,9 @@ log = logging.getLogger("flightlog.worker")
 
 CHUNK = 2 << 20
 EXCERPT = 256
+SMALL_TABLE = 64
+PLAIN_EVENT = 0x94
+"""The first byte of every event but metrics: an array of four."""
 MIN_RECORD = frames.RECORD_HEAD.size + 1
 
 
@@ -203,7 +207,8 @@ class Tail:
         self._at = segment.header.first_sequence
         self._names = {}
         self._ending = Ending.CLEAN
-        self.rejected = max(self.rejected, segment.state().rejected)
+        rejected = segment.state().rejected
+        self.rejected = max(self.rejected, rejected if rejected < frames.MAX_SEQUENCE else 0)
         self._tell_committed(segment)
 
     def _tell_committed(self, segment: OpenSegment) -> None:
@@ -349,9 +354,18 @@ class Tail:
         self._at += len(events)
         if skip == len(events):
             return None
-        block = Block(self.subject or "", self.writer, self.sequence, dict(self._names), events.take(slice(skip, None)))
+        due = events.take(slice(skip, None))
+        block = Block(self.subject or "", self.writer, self.sequence, self._names_for(due), due)
         self.sequence = block.end
         return block
+
+    def _names_for(self, events: Records) -> dict[int, str]:
+        """Return the names that events use; all of them when they are few, or when some metrics are not of the usual form."""
+        if len(self._names) > SMALL_TABLE:
+            metrics, others = split_metrics(events)
+            if (events.buffer[events.offsets[others]] == PLAIN_EVENT).all():
+                return {number: self._names[number] for number in np.unique(metrics.id).tolist() if number in self._names}
+        return dict(self._names)
 
     def _define(self, payload: bytes) -> None:
         try:

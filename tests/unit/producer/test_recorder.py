@@ -14,7 +14,6 @@ import pytest
 from flightlog.producer.journal import Journal
 from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import Spool
-from flightlog.schema import ids
 from flightlog.schema.codec import decode
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.events import MetricsLogged
