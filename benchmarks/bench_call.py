@@ -3,8 +3,8 @@
     python benchmarks/bench_call.py [--calls 100000] [--rounds 5]
 
 Each call is timed on its own with `perf_counter_ns`, with a worker running. The floor is `msgpack.packb` of the same tuple; from both the
-median of an empty call, timed the same way, is taken off. The three take turns, 2,000 calls each, so that a machine whose speed drifts treats them
-alike; a ratio is the median over the turns, a tail that of all calls of a round. Quoted are medians over the rounds.
+median of an empty call, timed the same way, is taken off. The three take turns, 2,000 calls each, so that a machine whose speed drifts
+treats them alike; a ratio is the median over the turns, a tail that of all calls of a round. Quoted are medians over the rounds.
 """
 
 from __future__ import annotations

@@ -232,22 +232,6 @@ def check_status(status: str) -> str:
     return status
 
 
-def enter(run: ActiveRun) -> None:
-    """Make a run whose `with` block begins the active one, if it is not: a handle that came from another process, say."""
-    stack = active_runs.get()
-    if not any(item is run for item in stack):
-        active_runs.set((*stack, run))
-        last_run_id.set(run.info.run_id)
-
-
-def leave(run: ActiveRun, error: BaseException | None) -> None:
-    """End a run whose `with` block is over, unless it has been ended already."""
-    stack = active_runs.get()
-    if run in stack:
-        active_runs.set(tuple(item for item in stack if item is not run))
-        lifecycle.end(run, *lifecycle.verdict(error))
-
-
 def active_run() -> ActiveRun | None:
     """Return the active run of this context, or None."""
     stack = active_runs.get()

@@ -13,11 +13,11 @@ import mmap
 import os
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from zlib import crc32
 
 from flightlog.producer.segments import Segment
 from flightlog.producer.spool import Spool, SpoolFull
@@ -27,6 +27,7 @@ from flightlog.schema.events import EventsDropped
 from flightlog.schema.ids import monotone_ms, new_writer_id, now_ms
 
 log = logging.getLogger("flightlog")
+pack_head = frames.RECORD_HEAD.pack
 
 FIRST_SIZE = 64 << 10
 GROWTH = 16
@@ -52,14 +53,15 @@ class Journal:
         self._spool = spool
         self._wake = wake
         self._lock = threading.RLock()
+        self.markers: dict[str, bytes] = {}
+        """Metric name -> `codec.single_marker` of its id, for names that the current segment defines."""
         self._begin_writer()
 
     def _begin_writer(self) -> None:
         self.writer = new_writer_id()
+        self.markers.clear()
         self.sequence = 0
         self.dropped = 0
-        self.markers: dict[str, bytes] = {}
-        """Metric name -> `codec.single_marker` of its id, for names that the current segment defines."""
         self._ids = itertools.count(1)
         self._names: dict[int, str] = {}
         self._names_size = 0
@@ -88,7 +90,7 @@ class Journal:
 
         Raises `JournalFull` where the policy says so. The `last` event of a run never waits and never raises for want of room.
         """
-        record = frames.RECORD_HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+        record = pack_head(len(payload), crc32(payload)) + payload
         size = len(record)
         with self._lock:
             if self._busy:

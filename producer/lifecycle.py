@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -80,11 +81,23 @@ def _record_end(run: ActiveRun, status: str, reason: str | None) -> RunOperation
 
 def verdict(error: BaseException | None) -> tuple[str, str | None]:
     """Return status and reason of a run whose `with` block ends with this exception, or without one."""
-    from flightlog.producer.run import outcome, reason_of  # noqa: PLC0415 - runs stand on this module
-
     if error is not None and hooks.terminated:
         return hooks.status, hooks.reason
-    return outcome(error), reason_of(error)
+    return _outcome(error), _reason(error)
+
+
+def _outcome(error: BaseException | None) -> str:
+    """Return the status of a run that ends with this exception: an interrupt kills, `sys.exit(0)` finishes, all else fails."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "FINISHED"
+    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+
+
+def _reason(error: BaseException | None) -> str | None:
+    """Return one line that says why a run did not finish, even for an exception that cannot say what it is."""
+    if error is None or _outcome(error) == "FINISHED":
+        return None
+    return traceback.format_exception_only(type(error), error)[-1].strip()
 
 
 def is_waiting_at_end() -> bool:

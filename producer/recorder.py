@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-import time as clock
 from collections.abc import Mapping
+from time import time_ns
 from typing import Any
 
 from flightlog.producer.journal import Journal
@@ -20,6 +20,8 @@ class Recorder:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
+        self._marker_of = journal.markers.get
+        self._append = journal.append
 
     def metric(self, key: str, value: Any, step: Any = None, timestamp: Any = None) -> int:  # noqa: ANN401 - checked here
         """Record one metric and return its sequence. `step` is 0 and `timestamp` (ms since the epoch) is now when not given.
@@ -27,24 +29,24 @@ class Recorder:
         This is the hot path: a float and an int at a known key go straight through.
         """
         try:
-            marker = self.journal.markers.get(key) or self._define(key)
+            marker = self._marker_of(key) or self._define(key)
         except TypeError:
             marker = self._define(key)
         if type(value) is not float:
             value = as_metric_value(key, value)
         if type(step) is not int:
             step = 0 if step is None else as_step(step)
-        time = clock.time_ns() // 1_000_000 if timestamp is None else as_timestamp(timestamp)
+        time = time_ns() // 1_000_000 if timestamp is None else as_timestamp(timestamp)
         try:
             payload = pack_metric(METRICS_HEAD, time, INT64, step, marker, value)
         except struct.error:
             raise InvalidParameter(f"step {step} does not fit into 64 bits") from None
-        return self.journal.append(payload)
+        return self._append(payload)
 
     def metrics(self, metrics: Mapping[str, Any], step: Any = None, timestamp: Any = None) -> int:  # noqa: ANN401 - checked here
         """Record several metrics at one step and time as one event, or a few when there are very many; return the last sequence."""
         step = 0 if step is None else as_step(step)
-        time = clock.time_ns() // 1_000_000 if timestamp is None else as_timestamp(timestamp)
+        time = time_ns() // 1_000_000 if timestamp is None else as_timestamp(timestamp)
         flat: list[Any] = []
         markers = self.journal.markers
         for key, value in metrics.items():

@@ -6,15 +6,14 @@ import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from flightlog.producer.context import context
+from flightlog.producer import lifecycle
+from flightlog.producer.context import active_runs, context, last_run_id
 from flightlog.schema.entities import Run
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from flightlog.producer.client import Producer
-
-Status = str
 
 
 class ActiveRun(Run):
@@ -32,15 +31,19 @@ class ActiveRun(Run):
         self.recorder = producer.recorder(run.info.run_id)
 
     def __enter__(self) -> Self:
-        from flightlog.producer import fluent  # noqa: PLC0415 - the fluent verbs stand on this class
-
-        fluent.enter(self)
+        """Make the run the active one, if it is not: a handle that came from another process, say."""
+        stack = active_runs.get()
+        if not any(run is self for run in stack):
+            active_runs.set((*stack, self))
+            last_run_id.set(self.info.run_id)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        from flightlog.producer import fluent  # noqa: PLC0415 - the fluent verbs stand on this class
-
-        fluent.leave(self, error)
+        """End the run, unless it has been ended already."""
+        stack = active_runs.get()
+        if any(run is self for run in stack):
+            active_runs.set(tuple(run for run in stack if run is not self))
+            lifecycle.end(self, *lifecycle.verdict(error))
         return kind is None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -49,17 +52,3 @@ class ActiveRun(Run):
 
 def _attach(tracking_uri: str, run: Run) -> ActiveRun:
     return ActiveRun(run, context.producer_for(tracking_uri), owned=False)
-
-
-def outcome(error: BaseException | None) -> Status:
-    """Return the status of a run that ends with this exception: an interrupt kills, `sys.exit(0)` finishes, all else fails."""
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return "FINISHED"
-    return "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-
-
-def reason_of(error: BaseException | None) -> str | None:
-    """Return one line that says why a run did not finish."""
-    if error is None or outcome(error) == "FINISHED":
-        return None
-    return f"{type(error).__name__}: {error}"[:500]

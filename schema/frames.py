@@ -115,6 +115,11 @@ class SegmentHeader:
         plain = _HEAD.pack(MAGIC, FORMAT_VERSION, 0, *fields) + meta
         return _HEAD.pack(MAGIC, FORMAT_VERSION, zlib.crc32(plain[16:]), *fields) + meta
 
+    def stated_end(self, state: SegmentState) -> int | None:
+        """Return the sequence after the last event as the producer stated it; None while it has not, or when it cannot be true."""
+        most = min(self.first_sequence + self.capacity // (RECORD_HEAD.size + 1), MAX_SEQUENCE)
+        return state.end if state.state in (SEALED, CLOSED) and self.first_sequence <= state.end <= most else None
+
     @staticmethod
     def from_bytes(page: bytes) -> SegmentHeader:
         """Read a header page. Raises `Blank`, `NewerVersion` or another `NotASegment`."""

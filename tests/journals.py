@@ -38,10 +38,14 @@ def write_segment(
     end: int | None = None,
     tail: bytes = b"",
     meta: Any = None,
+    capacity: int = CAPACITY,
 ) -> Path:
-    """Write a segment file; `end` is the right one unless given, `tail` stands after the records, `meta` in place of the meta map."""
+    """Write a segment file; `end` is the right one unless given, `tail` stands after the records, `meta` in place of the meta map.
+
+    The file has 64 KiB, whatever `capacity` its header claims.
+    """
     meta_bytes = meta if isinstance(meta, bytes) else msgpack.packb({"subject": subject} if meta is None else meta)
-    fields = (bytes.fromhex(writer), first, number, len(meta_bytes), CAPACITY, 1)
+    fields = (bytes.fromhex(writer), first, number, len(meta_bytes), capacity, 1)
     plain = frames._HEAD.pack(frames.MAGIC, frames.FORMAT_VERSION, 0, *fields) + meta_bytes
     head = frames._HEAD.pack(frames.MAGIC, frames.FORMAT_VERSION, zlib.crc32(plain[16:]), *fields) + meta_bytes
     words = frames.TAIL.pack(0, 0, first + len(payloads) if end is None else end, 0, state)

@@ -194,7 +194,7 @@ def _journal(segments: Sequence[_Segment]) -> Journal:
         subject=last.header.subject,
         writer=last.header.writer,
         host=str(meta.get("host", "")),
-        pid=int(meta.get("pid", 0)),
+        pid=_pid(meta) or 0,
         state=_writer_state(last),
         end=_end(last),
         committed=max(segments[0].header.first_sequence, *(segment.state.committed for segment in segments)),
@@ -217,10 +217,16 @@ def _writer_state(segment: _Segment) -> WriterState:
     return "alive" if _may_be_running(segment.header.meta) else "dead"
 
 
+def _pid(meta: Mapping[str, object]) -> int | None:
+    """Return the process that a header names, None where it names none that can be."""
+    pid = meta.get("pid")
+    return pid if isinstance(pid, int) and 0 < pid < 1 << 31 else None
+
+
 def _may_be_running(meta: Mapping[str, object]) -> bool:
     """Whether the process that a header names may be running; of one on another machine nothing is known."""
-    pid = meta.get("pid")
-    if meta.get("host") != os.uname().nodename or not isinstance(pid, int):
+    pid = _pid(meta)
+    if meta.get("host") != os.uname().nodename or pid is None:
         return True
     try:
         os.kill(pid, 0)
@@ -233,8 +239,9 @@ def _may_be_running(meta: Mapping[str, object]) -> bool:
 
 def _end(segment: _Segment) -> int:
     """Return the sequence after the last event: what the producer wrote when it was done, else what can be found."""
-    if segment.state.state != frames.OPEN:
-        return segment.state.end
+    stated = segment.header.stated_end(segment.state)
+    if stated is not None:
+        return stated
     return segment.header.first_sequence + len(_events(segment.path))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -32,12 +33,12 @@ from flightlog.stores.base import Gap, Store
 EXPERIMENT = experiment_subject("7")
 
 
-class StoreContract:
+class StoreContract(ABC):
     """Given a store, when a batch is applied, then readers see it."""
 
+    @abstractmethod
     def make_store(self) -> Store:
         """Return an empty store."""
-        raise NotImplementedError
 
     @pytest.fixture
     def store(self) -> Iterator[Store]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,7 +132,7 @@ class SpoolSource:
     def wait(self, timeout: float) -> None:
         """Wait for the bell, at most `timeout` seconds; a write to a memory map rings none, so whoever waits must not wait long."""
         if self._bell is None:
-            time.sleep(timeout)
+            threading.Event().wait(timeout)
             return
         ready, _, _ = select.select([self._bell], [], [], timeout)
         if ready:

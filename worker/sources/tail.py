@@ -35,7 +35,6 @@ EXCERPT = 256
 SMALL_TABLE = 64
 PLAIN_EVENT = 0x94
 """The first byte of every event but metrics: an array of four."""
-MIN_RECORD = frames.RECORD_HEAD.size + 1
 
 
 @dataclass
@@ -76,10 +75,8 @@ class OpenSegment:
         )
 
     def stated_end(self) -> int | None:
-        """Return the sequence after the last event as its producer stated it; None while it has not, or when it cannot be true."""
-        state, first = self.state(), self.header.first_sequence
-        most = min(first + self.header.capacity // MIN_RECORD, frames.MAX_SEQUENCE)
-        return state.end if state.state in (frames.SEALED, frames.CLOSED) and first <= state.end <= most else None
+        """Return the sequence after the last event, if its producer has stated one that can be true."""
+        return self.header.stated_end(self.state())
 
     def size(self) -> int:
         """Return the size of the file now."""

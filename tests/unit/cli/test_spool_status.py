@@ -20,6 +20,7 @@ from flightlog.schema.ids import now_ms
 from flightlog.schema.settings import Settings, locate
 from flightlog.worker.sources.spool import SpoolSource
 from flightlog.worker.status import Progress, Spool, oldest_time, progress, read_spool
+from journals import tag, write_segment
 
 RUN = "a" * 32
 LARGE = 1 << 40
@@ -155,6 +156,14 @@ def test_files_that_cannot_be_read_are_named(folder: Path, recorder: Recorder) -
     spool = read_spool(folder)
     assert (spool.unreadable, spool.corrupt) == ((unreadable,), (corrupt,))
     assert one(spool).journaled == 3
+
+
+@pytest.mark.parametrize("pid", ["none", -1, 0, 2**40, None])
+def test_a_header_is_not_believed_what_cannot_be_true(folder: Path, pid: object) -> None:
+    folder.mkdir()
+    write_segment(folder, tag("k"), meta={"subject": RUN, "pid": pid, "host": os.uname().nodename}, state=frames.SEALED, end=2**63)
+    (journal,) = read_spool(folder).journals
+    assert (journal.pid, journal.end) == (0, 1)
 
 
 def test_a_worker_is_seen_while_it_listens_and_the_look_rings_no_bell(folder: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_segment_under_the_name_of_another_is_set_aside(tmp_path: Path, store:
 def test_a_length_that_reaches_far_beyond_the_file_is_not_read_into_memory(
     tmp_path: Path, drain: Drain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_segment(tmp_path, tail=b"\xff\xff\xff\xff" + b"x" * 64, state=frames.OPEN)
+    write_segment(tmp_path, tail=b"\xff\xff\xff\xff" + b"x" * 64, state=frames.OPEN, capacity=2**40)
     asked: list[int] = []
     real = os.pread
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import threading
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import pytest
 
 from flightlog.schema.settings import Location, Settings, locate
 from flightlog.stores import open_store
-from flightlog.worker import spool
 from flightlog.worker.spool import raise_file_limit, run_spool_worker, spool_lock
 from journals import RUN, WRITER, tag, write_segment
 
@@ -43,7 +43,7 @@ def test_a_file_system_without_locks_is_not_taken_for_another_worker(location: L
     def refuse(_: int, __: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(spool.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with (
         pytest.raises(OSError, match="the spool cannot be locked: No locks available"),
         spool_lock(location),

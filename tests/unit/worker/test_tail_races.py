@@ -9,6 +9,7 @@ import pytest
 
 from flightlog.schema import frames
 from flightlog.schema.blocks import Block
+from flightlog.stores.base import Gap
 from flightlog.stores.memory import MemoryStore
 from flightlog.worker.sources.spool import SpoolSource
 from flightlog.worker.sources.tail import Tail
@@ -63,8 +64,10 @@ def tail(tmp_path: Path) -> Iterator[Tail]:
 def _read(tail: Tail, *listed: int) -> list[tuple[str, int]]:
     """Return kind and first sequence of what a tail gives after a listing: of a folder that changes meanwhile, names may be left out."""
     tail.segments = list(listed)
-    items = iter(tail.read, None) if tail.identify() else iter(())
-    return [("block", item.first_sequence) if isinstance(item, Block) else (item.reason, item.sequence) for item in items if item]
+    items: list[Block | Gap] = []
+    while tail.identify() and (item := tail.read()) is not None:
+        items.append(item)
+    return [("block", item.first_sequence) if isinstance(item, Block) else (item.reason, item.sequence) for item in items]
 
 
 def test_a_segment_that_a_listing_left_out_is_read_before_its_successor(tmp_path: Path, tail: Tail) -> None:
