@@ -32,7 +32,7 @@ log = logging.getLogger("flightlog.worker")
 
 CHUNK = 2 << 20
 EXCERPT = 256
-SMALL_TABLE = 64
+SMALL_TABLE = 256
 PLAIN_EVENT = 0x94
 """The first byte of every event but metrics: an array of four."""
 
