@@ -24,7 +24,11 @@ class SqlStore:
     def __init__(self, database_url: str) -> None:
         self._engine = open_engine(database_url)
         self._compaction = compaction.Compaction()
-        migrate(self._engine)
+        try:
+            migrate(self._engine)
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     def position(self, subject: str, writer: WriterId) -> int:
         """See `Sink.position`."""
