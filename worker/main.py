@@ -14,14 +14,14 @@ from pathlib import Path
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a spool worker; return the exit code."""
     options = _parse(arguments)
+    if options.nice and hasattr(os, "nice"):
+        os.nice(options.nice)
     if options.detach and not _detach():
         return 0
     # Only now what takes long to import: whoever started us waits until we are detached.
     from flightlog.schema.settings import Settings, locate  # noqa: PLC0415
     from flightlog.worker.spool import run_spool_worker  # noqa: PLC0415
 
-    if options.nice and hasattr(os, "nice"):
-        os.nice(options.nice)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     location = locate(options.tracking_uri, Settings(artifact_root=options.artifact_root))
