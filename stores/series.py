@@ -62,7 +62,7 @@ def to_metrics(key: str, history: History) -> list[Metric]:
 def points(history: History) -> Envelope:
     """Return an envelope with a row for each point."""
     value = history.value
-    return Envelope(history.step, history.step, np.ones(len(history), np.int64), value, value, value, value)
+    return Envelope(history.step, history.step, np.broadcast_to(np.int64(1), len(history)), value, value, value, value)
 
 
 def bucketed(rows: Envelope, widths: Buckets) -> Envelope:
