@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,104 +21,14 @@ from flightlog.schema.errors import DecodeError
 from flightlog.schema.ids import WriterId
 from flightlog.schema.records import Bytes, Ending, Records, Scan, scan
 from flightlog.stores.base import Gap
-
-try:
-    import fcntl
-except ImportError:  # Windows has no flock; there a writer counts as alive until its journal says closed
-    fcntl = None  # type: ignore[assignment]
+from flightlog.worker.sources.segments import CHUNK, OpenSegment, is_locked, take_lock
 
 log = logging.getLogger("flightlog.worker")
 
-CHUNK = 2 << 20
 EXCERPT = 256
 SMALL_TABLE = 256
 PLAIN_EVENT = 0x94
 """The first byte of every event but metrics: an array of four."""
-
-
-@dataclass
-class OpenSegment:
-    """A segment file that is being read."""
-
-    path: Path
-    descriptor: int
-    header: frames.SegmentHeader
-    writable: bool
-    damaged: bool = False
-
-    @staticmethod
-    def open(path: Path) -> OpenSegment:
-        """Open a segment. Raises `frames.NotASegment`, also for a file under another segment's name, or `OSError` when it is gone."""
-        try:
-            descriptor, writable = os.open(path, os.O_RDWR), True
-        except (PermissionError, OSError) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            descriptor, writable = os.open(path, os.O_RDONLY), False
-        try:
-            header = frames.SegmentHeader.from_bytes(os.pread(descriptor, frames.HEADER_SIZE, 0))
-            if (header.writer, header.number) != frames.parse_segment_name(path.name):
-                raise frames.NotASegment(f"its header is that of {frames.segment_name(header.writer, header.number)}")
-            return OpenSegment(path, descriptor, header, writable)
-        except BaseException:
-            os.close(descriptor)
-            raise
-
-    def state(self) -> frames.SegmentState:
-        """Return the changing part of the header."""
-        page = os.pread(self.descriptor, frames.TAIL.size, frames.COMMITTED_OFFSET)
-        return (
-            frames.SegmentState(*frames.TAIL.unpack(page))
-            if len(page) == frames.TAIL.size
-            else frames.SegmentState(0, 0, 0, 0, frames.OPEN)
-        )
-
-    def stated_end(self) -> int | None:
-        """Return the sequence after the last event, if its producer has stated one that can be true."""
-        return self.header.stated_end(self.state())
-
-    def size(self) -> int:
-        """Return the size of the file now."""
-        return os.fstat(self.descriptor).st_size
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Write into the header for the producer to see."""
-        if self.writable:
-            os.pwrite(self.descriptor, data, offset)
-
-    def is_abandoned(self) -> bool:
-        """Whether its writer has died: only then is its lock free."""
-        return _lock(self.descriptor)
-
-    def length_at(self, offset: int) -> int:
-        """Return the length that the record at an offset claims, 0 where there is none."""
-        head = os.pread(self.descriptor, frames.RECORD_HEAD.size, offset)
-        length: int = frames.RECORD_HEAD.unpack(head)[0] if len(head) == frames.RECORD_HEAD.size else 0
-        return length
-
-    def is_cut_at(self, offset: int) -> bool:
-        """Whether the file ends inside the head of a record."""
-        rest = os.pread(self.descriptor, frames.RECORD_HEAD.size, offset)
-        return len(rest) < frames.RECORD_HEAD.size and any(rest)
-
-    def is_whole_at(self, offset: int) -> bool:
-        """Whether the record at an offset is all there. Reads it in parts."""
-        length, expected = frames.RECORD_HEAD.unpack(os.pread(self.descriptor, frames.RECORD_HEAD.size, offset))
-        start, checksum = offset + frames.RECORD_HEAD.size, 0
-        stop = start + length
-        if stop > self.size():
-            return False
-        for place in range(start, stop, CHUNK):
-            checksum = zlib.crc32(os.pread(self.descriptor, min(CHUNK, stop - place), place), checksum)
-        return bool(checksum == expected)
-
-    def holds_bytes_after(self, offset: int) -> bool:
-        """Whether anything but zeros stands after an offset, where the records seem to end."""
-        return any(os.pread(self.descriptor, self.header.capacity, offset))
-
-    def close(self) -> None:
-        """Close the file, and with it the lock if we have it."""
-        os.close(self.descriptor)
 
 
 @dataclass(frozen=True)
@@ -222,7 +131,7 @@ class Tail:
         path = self.path(number)
         try:
             with path.open("rb") as file:
-                if not _lock(file.fileno()):
+                if not take_lock(file.fileno()):
                     return  # its writer lives and has not begun it yet
                 content = file.read(frames.HEADER_SIZE + frames.RECORD_HEAD.size)
                 if content.startswith(frames.MAGIC):
@@ -239,7 +148,7 @@ class Tail:
         """Set an unreadable segment aside; False while its writer lives, who would go on writing to the file under its new name."""
         path = self.path(number)
         with suppress(FileNotFoundError):
-            if _is_locked(path):
+            if is_locked(path):
                 if self._waited_for != number:
                     log.error("%s cannot be read, and is left where it is while its writer lives: %s", path, error)
                 self._waited_for = number
@@ -456,25 +365,6 @@ class Tail:
             segment.close()
         self._finished = []
         self._current = None
-
-
-def _lock(descriptor: int) -> bool:
-    """Take a file's lock, which its closing gives back; False while another process has it, or may have it for all we know."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether another process is known to have a file's lock."""
-    if fcntl is None:
-        return False
-    with path.open("rb") as file:
-        return not _lock(file.fileno())
 
 
 def _is_map(first_bytes: Bytes) -> npt.NDArray[np.bool_]:

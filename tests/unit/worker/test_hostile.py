@@ -18,7 +18,7 @@ from flightlog.stores.memory import MemoryStore
 from flightlog.stores.sql.store import SqlStore
 from flightlog.worker.ingest import Ingest
 from flightlog.worker.poison import apply_around_poison
-from flightlog.worker.sources import spool, tail
+from flightlog.worker.sources import segments, spool, tail
 from flightlog.worker.sources.spool import SpoolSource
 from flightlog.worker.uploads import Uploads
 from journals import OTHER_WRITER, RUN, WRITER, held, poke, tag, write_segment
@@ -143,7 +143,7 @@ def test_a_damaged_length_is_not_taken_for_a_large_payload(
 
 
 def test_a_block_holds_any_payload_that_is_permitted() -> None:
-    assert frames.MAX_PAYLOAD + tail.CHUNK * 2 < blocks.MAX_SIZE
+    assert frames.MAX_PAYLOAD + segments.CHUNK * 2 < blocks.MAX_SIZE
 
 
 def test_a_block_that_nobody_could_read_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
