@@ -5,10 +5,11 @@
     sys.exit(other)                    FAILED     sys.exit, wrapped
     uncaught exception                 FAILED     sys.excepthook, wrapped
     KeyboardInterrupt (SIGINT)         KILLED     sys.excepthook, wrapped
-    SIGTERM                            KILLED     a signal handler, before the user's own or the default
+    SIGTERM                            KILLED     a signal handler, before the user's own or the default; not in forked children
     SIGKILL, power                     -          nobody here; the journal has every event
 
-A `with` block ends its own run. The hooks are set when the first run starts and call what was there before.
+`raise SystemExit(n)` outside a `with` block leaves no trace and counts as the end of the script; a `sys.exit(n)` that the script catches
+counts all the same. A `with` block ends its own run. The hooks are set when the first run starts and call what was there before.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Hooks:
         self.status = "FINISHED"
         self.reason: str | None = None
         self.terminated = False
+        self.sigterm: tuple[Any, Any] | None = None
+        """Our handler of SIGTERM and the one that it stands before, while it is set."""
         self.kept: dict[str, ActiveRun] = {}
         self.warned: set[str] = set()
 
@@ -59,6 +62,8 @@ def own(run: ActiveRun) -> None:
     hooks.kept[run.info.run_id] = run
     if not hooks.installed:
         _install()
+    if hooks.sigterm is None:
+        _wrap_sigterm()
 
 
 def end(run: ActiveRun, status: str, reason: str | None = None) -> None:
@@ -109,7 +114,6 @@ def _install() -> None:
     hooks.installed = True
     _wrap_excepthook()
     _wrap_exit()
-    _wrap_sigterm()
 
 
 def _wrap_excepthook() -> None:
@@ -151,6 +155,20 @@ def _wrap_sigterm() -> None:
             _die()
 
     signal.signal(signal.SIGTERM, on_sigterm)
+    hooks.sigterm = (on_sigterm, previous)
+
+
+def _unwrap_sigterm() -> None:
+    """Take our handler back in a forked child, which owns no run.
+
+    A handler in Python waits until the main thread runs Python again. A worker of a pool or data loader that is told to end may just be
+    going to wait for work, and would then never do so.
+    """
+    if hooks.sigterm is not None:
+        ours, previous = hooks.sigterm
+        hooks.sigterm = None
+        if signal.getsignal(signal.SIGTERM) is ours:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def _die() -> None:
@@ -214,6 +232,7 @@ def _after_fork_in_child() -> None:
     """Start anew: the child's events go to writers of its own, and the runs' statuses stay with the parent."""
     hooks.kept = {}
     hooks.status, hooks.reason, hooks.terminated = "FINISHED", None, False
+    _unwrap_sigterm()
     context.abandon()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flightlog import reading
+from flightlog.producer import lifecycle
 from flightlog.producer.context import context
 from flightlog.producer.fluent import (
     PARENT_TAG,
@@ -18,7 +19,7 @@ from flightlog.producer.fluent import (
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.starting import local_run, run_started
 from flightlog.schema.entities import Experiment, FileInfo, LifecycleStage, Metric, PagedList, Param, Run, RunTag, ViewType
-from flightlog.schema.errors import InvalidParameter
+from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import check_key
 from flightlog.schema.names import RUN_NAME_TAG
@@ -237,9 +238,13 @@ class Client:
 
     def _check_known(self, run_id: str) -> None:
         """Raise `NotFound` for a run that neither this client nor the store knows."""
-        if run_id not in self._known:
+        if run_id in self._known:
+            return
+        try:
             self.get_run(run_id)
-            self._known.add(run_id)
+        except StoreUnavailable as error:
+            lifecycle.warn_once(f"run {run_id} is written to unseen, because the store cannot be reached: {error}")
+        self._known.add(run_id)
 
     @staticmethod
     def _finish(operation: RunOperations, synchronous: bool | None) -> RunOperations | None:

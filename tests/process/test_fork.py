@@ -143,6 +143,22 @@ if __name__ == "__main__":
     _assert_all_there(flight, 1 + CHILDREN)
 
 
+def test_a_forked_child_is_ended_by_sigterm_as_if_there_were_no_handler(flight: Flight) -> None:
+    finished = run(
+        f"""{LOG}
+with flightlog.start_run():
+    assert callable(signal.getsignal(signal.SIGTERM))
+    child = os.fork()
+    if not child:
+        os._exit(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+    assert os.waitpid(child, 0)[1] == 0
+    assert callable(signal.getsignal(signal.SIGTERM))
+"""
+    )
+    assert (finished.code, finished.err) == (0, "")
+    assert flight.only_run().info.status == "FINISHED"
+
+
 def test_a_data_loader_whose_workers_log_and_are_forked_anew_each_epoch_and_terminated(flight: Flight) -> None:
     finished = run(
         f"""{LOG}
