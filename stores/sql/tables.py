@@ -37,6 +37,8 @@ LongBlob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
 Exact = String(256, collation=None).with_variant(mysql.VARCHAR(256, collation="utf8mb4_bin"), "mysql", "mariadb")
 """Text that is compared case by case everywhere."""
 Stamp = String(64)
+STRIPES = 64
+"""A multiple of the number of queue shards, so that workers on different shards never wait for each other."""
 
 
 def _text_index(name: str) -> Index:
@@ -67,9 +69,13 @@ writers = Table(
     Column("writer", String(32), nullable=False),
     Column("next_sequence", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
     UniqueConstraint("subject", "writer"),
 )
-"""The positions: `next_sequence` is the next that the store expects."""
+"""The positions: `next_sequence` is the next that the store expects. `updated` is the store's clock, `attempt` that of the run."""
+
+stripes = Table("stripes", metadata, Column("id", SmallInteger, primary_key=True, autoincrement=False))
+"""`STRIPES` rows that are there to be locked: whoever changes a subject holds the row of its stripe."""
 
 ledger = Table(
     "ledger",
@@ -135,9 +141,26 @@ runs = Table(
     Column("dropped", BigInteger, nullable=False),
     Column("status_stamp", Stamp, nullable=False),
     Column("lifecycle_stamp", Stamp, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("status_reason", LongText),
+    Column("lost_status", String(16)),
     Index("ix_runs_experiment_id_start_time", "experiment_id", "start_time"),
 )
-"""`started` is 0 for a run of which only other events than its start have come. `name` repeats the tag mlflow.runName."""
+"""`started` is 0 for a run of which only other events than its start have come. `name` repeats the tag mlflow.runName.
+
+`lost_status` is what the status was before the run was taken for lost, NULL for one that is not.
+"""
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("time", BigInteger, nullable=False),
+    Column("from_step", BigInteger),
+)
+"""The attempts of a run after the first, which has the number 0. `from_step` is where a rewound one begins: earlier points from there on
+are not shown by default."""
 
 params = Table(
     "params",
@@ -206,6 +229,7 @@ metric_chunks = Table(
     Column("first_value", Double),
     Column("last_value", Double),
     Column("body", LongBlob, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0"),
     Index("ix_metric_chunks_run_metric_count", "run", "metric", "count"),
 )
 """A history in columns, some thousand points a row; see `history` for the body. Values are NULL where not finite, or -0.0."""
@@ -224,3 +248,24 @@ artifacts = Table(
     Column("stamp", Stamp, nullable=False),
 )
 """`path_hash` is the path's SHA-256: a path may be longer than an index allows."""
+
+archives = Table(
+    "archives",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("subject", Exact, nullable=False, index=True),
+    Column("uri", LongText, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("time", BigInteger, nullable=False),
+)
+"""Where the ledger of an ended run has gone; its rows are no longer in `ledger`."""
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("subject", Exact, primary_key=True),
+    Column("time", BigInteger, nullable=False),
+)
+"""Runs and experiments that were purged: what still comes of them is dropped."""

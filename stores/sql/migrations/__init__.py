@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from flightlog.schema.errors import StoreUnavailable
 from flightlog.stores.sql.engine import reading, writing
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest version. Kept here so that opening a database that is up to date does not load Alembic; a test holds it true."""
 LOCKS = {"postgresql": "SELECT pg_advisory_xact_lock(7308606371)"}
 """How to wait for another process that migrates. SQLite's write transaction is such a lock by itself."""
