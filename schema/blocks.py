@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgpack
 import numpy as np
@@ -37,6 +37,8 @@ class Block:
     first_sequence: int
     names: Mapping[int, str]
     records: Records
+    body: bytes | None = field(default=None, compare=False)
+    """The encoded body, where the block came as one: whoever keeps it whole need not encode it again."""
 
     @property
     def end(self) -> int:
@@ -77,12 +79,28 @@ def decode_body(body: bytes) -> tuple[dict[int, str], Records]:
             raise DecodeError("newer-version", f"block version {version} is not known here; upgrade the worker")
         if not 0 <= size <= MAX_SIZE:
             raise DecodeError("malformed", f"a block claims {size} bytes, more than {MAX_SIZE}")
-        raw = np.frombuffer(zstandard.ZstdDecompressor().decompress(packed, max_output_size=max(size, 1)), np.uint8)
-        if len(raw) != size:
-            raise DecodeError("malformed", f"a block holds {len(raw)} bytes and claims {size}")
-        return names, _rows(raw, count, uniform)
+        if not 0 <= uniform * count <= size or not 0 <= count <= size:
+            raise DecodeError("malformed", f"a block of {size} bytes claims {count} events")
+        if not _are_names(names):
+            raise DecodeError("malformed", "the name table of a block must map ids to names")
+        return names, _rows(_unpacked(packed, size), count, uniform)
     except (ValueError, TypeError, msgpack.UnpackException, zstandard.ZstdError) as error:
         raise DecodeError("malformed", f"not a block: {error}") from error
+
+
+def _are_names(names: object) -> bool:
+    return isinstance(names, dict) and all(type(number) is int and type(name) is str for number, name in names.items())
+
+
+def _unpacked(packed: bytes, size: int) -> Bytes:
+    """Return what a zstd frame holds. A frame that says itself that it holds more than the block claims is not even begun."""
+    stated = zstandard.get_frame_parameters(packed).content_size
+    if stated not in (size, zstandard.CONTENTSIZE_UNKNOWN):
+        raise DecodeError("malformed", f"a block holds {stated} bytes and claims {size}")
+    raw = np.frombuffer(zstandard.ZstdDecompressor().decompress(packed, max_output_size=max(size, 1)), np.uint8)
+    if len(raw) != size:
+        raise DecodeError("malformed", f"a block holds {len(raw)} bytes and claims {size}")
+    return raw
 
 
 def _rows(raw: Bytes, count: int, uniform: int) -> Records:

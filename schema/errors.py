@@ -8,6 +8,7 @@
     |-- NotCommitted              TEMPORARILY_UNAVAILABLE          a bounded wait for the commit ran out; nothing is lost
     |-- JournalFull               RESOURCE_EXHAUSTED               the spool is full and the policy is "raise"
     |-- StoreUnavailable          TEMPORARILY_UNAVAILABLE          the database cannot be reached or is not ours
+    |   `-- QueueUnavailable      TEMPORARILY_UNAVAILABLE          the queue cannot be reached or takes nothing now
     `-- DecodeError               DATA_LOSS                        bytes that are no event of a version known here
 
 The error codes and their HTTP statuses are those of MLflow's REST protocol, so that a handler written for them still works.
@@ -92,6 +93,10 @@ class StoreUnavailable(FlightlogException):
     """The database cannot be reached, or holds something that is not a flightlog store."""
 
     error_code = "TEMPORARILY_UNAVAILABLE"
+
+
+class QueueUnavailable(StoreUnavailable):
+    """The queue on the way to the store cannot be reached, or takes nothing now. The events stay in the journal."""
 
 
 class DecodeError(FlightlogException):

@@ -188,6 +188,17 @@ class EventsDropped(Event):
     reason: str
 
 
+class ArtifactSettled(Event):
+    """What became of an artifact's snapshot: it was stored, or could not be, with the reason."""
+
+    code: ClassVar[int] = 24
+
+    path: str
+    snapshot: str
+    state: Literal["stored", "failed"]
+    reason: str | None = None
+
+
 EVENT_TYPES: dict[int, type[Event]] = {
     event.code: event
     for event in (
@@ -209,5 +220,6 @@ EVENT_TYPES: dict[int, type[Event]] = {
         ExperimentDeleted,
         ExperimentRestored,
         EventsDropped,
+        ArtifactSettled,
     )
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from flightlog.schema import events as e
@@ -232,6 +232,13 @@ def _artifact_logged(state: RunState, event: e.ArtifactLogged, stamp: Stamp) -> 
         state.artifacts[event.path] = ArtifactState(event.path, event.size, event.snapshot, event.sha256, stamp)
 
 
+def _artifact_settled(state: RunState, event: e.ArtifactSettled, _: Stamp) -> None:
+    """Note the outcome, unless a newer artifact has come at the path."""
+    known = state.artifacts.get(event.path)
+    if known is not None and known.snapshot == event.snapshot:
+        state.artifacts[event.path] = replace(known, state=event.state, reason=event.reason)
+
+
 def _run_started(state: RunState, event: e.RunStarted, stamp: Stamp) -> None:
     if not state.started:
         state.started = True
@@ -329,6 +336,7 @@ RUN_HANDLERS: dict[type[e.Event], Handler] = {
     e.RunDeleted: _run_deleted,
     e.RunRestored: _run_restored,
     e.EventsDropped: _events_dropped,
+    e.ArtifactSettled: _artifact_settled,
 }
 
 EXPERIMENT_HANDLERS: dict[type[e.Event], Handler] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 RUN_NAME_TAG = "mlflow.runName"
 """The tag that is the run's name."""
 WORKER_MODULE = "flightlog.worker.main"
@@ -10,3 +12,23 @@ WORKER_LOCK = "worker.lock"
 WORKER_LOG = "worker.log"
 SNAPSHOTS = "artifacts"
 """The folder in a spool that holds copies of artifacts until the worker has stored them."""
+
+SHARDS = 16
+"""Streams of a queue. Every shipper and worker must agree on it; it divides the number of a store's stripes."""
+QUEUE = "flightlog"
+"""The name of the RQ queue."""
+DRAIN = "flightlog.worker.jobs.drain"
+HOUSEKEEP = "flightlog.worker.jobs.housekeep"
+"""The dotted names of the jobs; whoever enqueues one does not import it."""
+UPLOADS = "flightlog:uploads"
+"""A Redis hash of artifacts that wait to be stored: snapshot -> where it belongs."""
+
+
+def shard_of(subject: str) -> int:
+    """Return the shard of a run or experiment: all its events travel through one stream."""
+    return zlib.crc32(subject.encode("utf-8", "surrogatepass")) % SHARDS
+
+
+def shard_key(shard: int, what: str) -> str:
+    """Return the Redis key of something that belongs to a shard; the braces keep a shard's keys on one node of a cluster."""
+    return f"flightlog:{{{shard}}}:{what}"

@@ -67,7 +67,7 @@ def _touched(events: Iterable[e.Event | DecodeError]) -> _Touched:
                 touched.params.add(event.key)
             case e.TagSet() | e.TagDeleted():
                 touched.tags.add(event.key)
-            case e.ArtifactLogged():
+            case e.ArtifactLogged() | e.ArtifactSettled():
                 touched.artifacts.add(path_hash(event.path))
             case e.RunStarted():
                 touched.tags.update(event.tags)

@@ -21,6 +21,7 @@ FIELDS: dict[type[e.Event], dict[str, st.SearchStrategy[Any]]] = {
     e.ParamLogged: {"key": TEXTS, "value": TEXTS},
     e.TagSet: {"key": TEXTS, "value": TEXTS},
     e.TagDeleted: {"key": TEXTS},
+    e.ArtifactSettled: {"path": TEXTS, "snapshot": TEXTS, "state": st.sampled_from(["stored", "failed"]), "reason": st.none() | TEXTS},
     e.ArtifactLogged: {"path": TEXTS, "size": st.integers(0, 2**63 - 1), "snapshot": TEXTS, "sha256": st.none() | TEXTS},
     e.RunStarted: {
         "experiment_id": TEXTS,

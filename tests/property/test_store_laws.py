@@ -46,6 +46,7 @@ run_events = st.one_of(
     st.builds(e.TagSet, time=times, key=keys | st.just("mlflow.runName"), value=texts),
     st.builds(e.TagDeleted, time=times, key=keys | st.just("mlflow.runName")),
     st.builds(e.ArtifactLogged, time=times, path=keys, size=st.sampled_from([0, 2**63 - 1]), snapshot=texts),
+    st.builds(e.ArtifactSettled, time=times, path=keys, snapshot=texts, state=st.sampled_from(["stored", "failed"])),
     st.builds(
         e.RunStarted,
         time=times,

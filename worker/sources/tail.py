@@ -32,6 +32,14 @@ PLAIN_EVENT = 0x94
 
 
 @dataclass(frozen=True)
+class Finished:
+    """A segment that is read to its end, and the sequence after its last event."""
+
+    segment: OpenSegment
+    end: int
+
+
+@dataclass(frozen=True)
 class Bounds:
     """The end of a segment that will not grow: the sequence after its last event, None where a dead writer could not say."""
 
@@ -58,7 +66,7 @@ class Tail:
         self._folder = folder
         self._waited_for: int | None = None
         self._current: OpenSegment | None = None
-        self._finished: list[OpenSegment] = []
+        self._finished: list[Finished] = []
         self._offset = frames.HEADER_SIZE
         self._at = 0
         self._ending = Ending.CLEAN
@@ -124,7 +132,7 @@ class Tail:
 
     @property
     def _last_finished(self) -> int:
-        return self._finished[-1].header.number if self._finished else -1
+        return self._finished[-1].segment.header.number if self._finished else -1
 
     def _drop_blank(self, number: int, error: frames.Blank) -> None:
         """Delete a segment that a dead writer prepared in vain; what it was just beginning is set aside."""
@@ -320,48 +328,54 @@ class Tail:
         return next((start for start in starts if start is not None), None)
 
     def _finish(self, segment: OpenSegment) -> None:
-        self._finished.append(segment)
+        self._finished.append(Finished(segment, self.sequence))
         self._current = None
 
     def acknowledge(self, position: int, rejections: list[tuple[int, str, str]]) -> None:
-        """Tell the producer what the store has, and free the segments that it has whole."""
+        """Take over the answer to all that was read: what the store has not taken is read again."""
         self.setbacks = self.setbacks + 1 if position <= self.committed and position < self.sequence else 0
-        self.committed = position
-        self.rejected += len(rejections)
-        for segment in [*self._finished, *([self._current] if self._current else [])]:
-            if rejections:
-                segment.write(frames.REJECTION_OFFSET, frames.encode_rejection(*rejections[-1]))
-            segment.write(frames.REJECTED_OFFSET, frames.WORD.pack(self.rejected))
-            segment.write(frames.COMMITTED_OFFSET, frames.WORD.pack(position))
+        self.commit(position, self.rejected + len(rejections), rejections[-1] if rejections else None)
         if position < self.sequence:
             self.rewind()
-        else:
-            self.free_committed()
+
+    def commit(self, position: int, rejected: int, newest: tuple[int, str, str] | None) -> None:
+        """Tell the producer what the store has, and free the segments that it has whole. What is read beyond that stays under way.
+
+        `rejected` is how many of the writer's events became dead letters, `newest` the newest of them if there is one to tell.
+        """
+        self.committed = position
+        self.rejected = rejected
+        for segment in self._open_segments():
+            if newest is not None:
+                segment.write(frames.REJECTION_OFFSET, frames.encode_rejection(*newest))
+            segment.write(frames.REJECTED_OFFSET, frames.WORD.pack(rejected))
+            segment.write(frames.COMMITTED_OFFSET, frames.WORD.pack(position))
+        self.free_committed()
 
     def free_committed(self) -> None:
-        """Delete the segments that are read to their end, once the store has everything that was read."""
-        if self.committed < self.sequence:
-            return
-        for segment in self._finished:
-            path = segment.path
+        """Delete the segments that are read to their end and that the store has whole."""
+        while self._finished and self._finished[0].end <= self.committed:
+            segment = self._finished.pop(0).segment
             if not segment.writable:
                 self.kept.add(segment.header.number)
             elif segment.damaged:
-                path.rename(path.with_name(path.name + frames.CORRUPT_SUFFIX))
+                segment.path.rename(segment.path.with_name(segment.path.name + frames.CORRUPT_SUFFIX))
             else:
-                path.unlink(missing_ok=True)
+                segment.path.unlink(missing_ok=True)
             self.segments.remove(segment.header.number)
             segment.close()
-        self._finished = []
 
-    def rewind(self) -> None:
-        """Read again from what the store has."""
+    def rewind(self, sequence: int | None = None) -> None:
+        """Read again from an event on, by default from what the store has."""
         self.close()
-        self.sequence = self.committed
+        self.sequence = self.committed if sequence is None else sequence
+
+    def _open_segments(self) -> list[OpenSegment]:
+        return [*(finished.segment for finished in self._finished), *([self._current] if self._current else [])]
 
     def close(self) -> None:
         """Close all files."""
-        for segment in [*self._finished, *([self._current] if self._current else [])]:
+        for segment in self._open_segments():
             segment.close()
         self._finished = []
         self._current = None
