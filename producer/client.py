@@ -335,6 +335,8 @@ class Producer:
 
     def how_to_file(self) -> str:
         """Return how events that are in the journal get into the store, for messages."""
+        if self.location.queue_uri is not None:
+            return f"arrive when they are shipped: flightlog ship --spool {self.location.spool}, and a worker reads the queue"
         return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {self.location.tracking_uri}"
 
     def postpone(self, work: Callable[[], object]) -> bool:

@@ -49,6 +49,10 @@ class Spawned:
             location.tracking_uri,
         ]
         command += ["--artifact-root", location.artifact_root, "--idle", str(idle), "--nice", str(NICE), "--detach"]
+        environment = {**os.environ, "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", ""))}
+        if location.queue_uri is not None:
+            command.append("--ship")
+            environment["FLIGHTLOG_QUEUE_URI"] = location.queue_uri  # no argument: everybody may read those of a process
         self._log = location.spool / WORKER_LOG
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -58,7 +62,7 @@ class Spawned:
                 stderr=output,
                 start_new_session=True,
                 cwd=location.spool,  # `-m` looks for modules there first, and must not find the script's own
-                env={**os.environ, "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", ""))},
+                env=environment,
             )
 
     def failure(self) -> str | None:

@@ -38,9 +38,14 @@ def check_key(kind: str, key: str) -> str:
 
 def check_run_id(run_id: object) -> str:
     """Return a run id if it obeys the rules: a letter or digit, then at most 255 letters, digits, `_` and `-`."""
-    if not isinstance(run_id, str) or not _RUN_ID.fullmatch(run_id):
+    if not isinstance(run_id, str) or not is_run_id(run_id):
         raise InvalidParameter(f"invalid run id {run_id!r}: it must be a letter or digit, then at most 255 letters, digits, '_' or '-'")
     return run_id
+
+
+def is_run_id(text: str) -> bool:
+    """Say whether a text may be a run's id."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def check_experiment_name(name: object) -> str:

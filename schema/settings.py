@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -21,6 +22,7 @@ FullPolicy = Literal["drop", "block", "raise"]
 DEFAULT_FOLDER = "flightlogs"
 DATABASE_FILE = "tracking.db"
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+QUEUE_SCHEMES = ("redis", "rediss", "unix")
 REMOTE_SCHEMES = ("http", "https", "databricks")
 
 
@@ -89,12 +91,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Location:
-    """Where state, journals and artifacts live: what a tracking URI means. Paths are absolute."""
+    """Where state, journals and artifacts live: what a tracking URI means. Paths are absolute.
+
+    With a queue, the journals are shipped there, and only what reads needs the store: `is_store_named` is False where nobody named one.
+    """
 
     tracking_uri: str
     database_url: str
     spool: Path
     artifact_root: str
+    queue_uri: str | None = None
+    is_store_named: bool = True
 
     def artifact_location(self, experiment_id: str) -> str:
         """Return the default artifact location of an experiment."""
@@ -105,10 +112,28 @@ def locate(tracking_uri: str | Path | None, settings: Settings, base: Path | Non
     """Return what a tracking URI means; relative paths start at `base`, the working directory by default.
 
     Unset, a path or `file:` is a flight folder. A database URL keeps its journals and artifacts in the default flight folder, unless
-    `FLIGHTLOG_SPOOL` and `FLIGHTLOG_ARTIFACT_ROOT` say otherwise. Raises `InvalidParameter` for a scheme that is not known.
+    `FLIGHTLOG_SPOOL` and `FLIGHTLOG_ARTIFACT_ROOT` say otherwise. With a queue the journals have a folder of their own: what ships them
+    must find no others there, and nobody may file them. Raises `InvalidParameter` for a scheme that is not known.
     """
     base = base or Path.cwd()
     uri = str(tracking_uri or settings.tracking_uri or DEFAULT_FOLDER)
+    located = _located(uri, settings, base)
+    if settings.queue_uri is None:
+        return located
+    scheme = urlsplit(settings.queue_uri).scheme
+    if scheme not in QUEUE_SCHEMES:
+        known = ", ".join(f"{name}://" for name in QUEUE_SCHEMES)
+        raise InvalidParameter(f"queue URI {without_password(settings.queue_uri)!r} has the scheme {scheme!r}; use one of {known}")
+    root = settings.spool or str(located.spool.parent)
+    return replace(
+        located,
+        spool=_own_spool(root, base, without_password(settings.queue_uri)),
+        queue_uri=settings.queue_uri,
+        is_store_named=bool(tracking_uri or settings.tracking_uri),
+    )
+
+
+def _located(uri: str, settings: Settings, base: Path) -> Location:
     scheme = urlsplit(uri).scheme.partition("+")[0] if "://" in uri or uri.startswith(("file:", "sqlite:", "databricks")) else ""
     if scheme in ("", "file"):
         folder = (base / (unquote(urlsplit(uri).path) if scheme else uri)).resolve()
@@ -127,7 +152,14 @@ def locate(tracking_uri: str | Path | None, settings: Settings, base: Path | Non
             artifact_root=_root(settings.artifact_root, base) or str(folder / "artifacts"),
         )
     known = ", ".join(("a path", "file:", *(f"{name}:" for name in DATABASE_SCHEMES)))
-    raise InvalidParameter(f"tracking URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use {known}")
+    raise InvalidParameter(
+        f"tracking URI {without_password(uri)!r} has the scheme {scheme!r}, which this version does not serve; use {known}"
+    )
+
+
+def without_password(uri: str) -> str:
+    """Return a URI with `***` in place of its password, for messages."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
 def _own_spool(root: str, base: Path, uri: str) -> Path:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections.abc import Sequence
+from typing import Protocol
 
+from flightlog.schema.blocks import Block
 from flightlog.schema.errors import StoreUnavailable
-from flightlog.stores.base import Sink
+from flightlog.stores.base import Gap, Sink
 from flightlog.worker.poison import apply_around_poison
 from flightlog.worker.sources.base import Source
-from flightlog.worker.uploads import Uploads
 
 log = logging.getLogger("flightlog.worker")
 
@@ -22,12 +25,23 @@ SWEEP = 60.0
 """Seconds between looks at all artifacts that wait."""
 
 
+class Artifacts(Protocol):
+    """What sees to artifacts once their events are filed."""
+
+    def run(self, items: Sequence[Block | Gap]) -> None:
+        """See to those of a batch."""
+
+    def sweep(self) -> None:
+        """See to all that wait."""
+
+
 class Ingest:
     """Moves events from a source into a store until it is told to stop, or there is nothing to do for `idle` seconds."""
 
-    def __init__(self, source: Source, sink: Sink, uploads: Uploads, idle: float | None = None) -> None:
-        self._source, self._sink, self._uploads = source, sink, uploads
+    def __init__(self, source: Source, sink: Sink, artifacts: Artifacts, idle: float | None = None, *, sweeps: bool = True) -> None:
+        self._source, self._sink, self._artifacts = source, sink, artifacts
         self._idle = idle
+        self._sweeps = sweeps
         self._stopping = False  # a plain word: an event's lock must not be taken in a signal handler
         self._next_sweep = 0.0
         self._maintains = True
@@ -40,7 +54,7 @@ class Ingest:
         """Work until stopped or idle."""
         quiet_since = time.monotonic()
         while not self._stopping:
-            events = self._step_with_retry()
+            events = self.step_until()
             if events or self._source.is_live:
                 quiet_since = time.monotonic()
             if events < BATCH_EVENTS // 2:
@@ -52,26 +66,31 @@ class Ingest:
 
     def step(self) -> int:
         """Move one batch; return how many events it had."""
-        if time.monotonic() >= self._next_sweep:
-            self._uploads.sweep()
+        if self._sweeps and time.monotonic() >= self._next_sweep:
+            self._artifacts.sweep()
             self._next_sweep = time.monotonic() + SWEEP
         items = self._source.take(BATCH_EVENTS)
         if not items:
             return 0
         applied = apply_around_poison(self._sink, items)
-        self._uploads.run()
+        self._artifacts.run(items)
         self._source.acknowledge(applied)
         return applied.events or len(items)
 
-    def _step_with_retry(self) -> int:
-        """Move one batch, again and again with growing pauses while the store cannot be reached: nothing is lost meanwhile."""
+    def step_until(self, deadline: float = math.inf) -> int:
+        """Move one batch, again and again with growing pauses while the store cannot be reached: nothing is lost meanwhile.
+
+        Raises `StoreUnavailable` when the monotonic clock has passed `deadline`.
+        """
         pause = FIRST_RETRY
         while not self._stopping:
             try:
                 return self.step()
             except StoreUnavailable as error:
-                log.warning("the store cannot take events now, trying again in %g s: %s", pause, error)
                 self._source.rewind()
+                if time.monotonic() + pause > deadline:
+                    raise
+                log.warning("the store cannot take events now, trying again in %g s: %s", pause, error)
                 self._pause(pause)
                 pause = min(2 * pause, LAST_RETRY)
         return 0
@@ -98,5 +117,5 @@ class Ingest:
         total = 0
         while events := self.step():
             total += events
-        self._uploads.sweep()
+        self._artifacts.sweep()
         return total

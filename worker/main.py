@@ -9,6 +9,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flightlog.schema.settings import Location
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,13 +24,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # Only now what takes long to import: whoever started us waits until we are detached.
     from flightlog.schema.settings import Settings, locate  # noqa: PLC0415
-    from flightlog.worker.spool import run_spool_worker  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    location = locate(options.tracking_uri, Settings(artifact_root=options.artifact_root))
-    run_spool_worker(replace(location, spool=Path(options.spool).resolve()), options.idle)
+    settings = Settings(artifact_root=options.artifact_root, queue_uri=os.environ.get("FLIGHTLOG_QUEUE_URI") if options.ship else None)
+    location = replace(locate(options.tracking_uri, settings), spool=Path(options.spool).resolve())
+    _run(location, options.idle)
     return 0
+
+
+def _run(location: Location, idle: float | None) -> None:
+    """Ship the spool where there is a queue, else file it. Each loads only what it needs: SQLAlchemy, or redis and RQ."""
+    if location.queue_uri is None:
+        from flightlog.worker.spool import run_spool_worker  # noqa: PLC0415 - see above
+
+        run_spool_worker(location, idle)
+    else:
+        from flightlog.worker.shipper import run_shipper  # noqa: PLC0415 - see above
+
+        run_shipper(location, idle)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -34,6 +50,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--spool", required=True)
     parser.add_argument("--tracking-uri")
     parser.add_argument("--artifact-root")
+    parser.add_argument("--ship", action="store_true", help="send the journals to the queue that FLIGHTLOG_QUEUE_URI names")
     parser.add_argument("--idle", type=float, help="leave after so many seconds without work")
     parser.add_argument("--nice", type=int, default=0, help="run at a lower priority, as nice does")
     parser.add_argument("--detach", action="store_true", help="go on in the background")

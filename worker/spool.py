@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from flightlog.schema.names import WORKER_LOCK
 from flightlog.schema.settings import Location
@@ -29,6 +30,13 @@ log = logging.getLogger("flightlog.worker")
 
 TAKEN = (errno.EAGAIN, errno.EACCES)
 """What a lock says that somebody else has."""
+
+
+class Stoppable(Protocol):
+    """Work that can be told to end."""
+
+    def stop(self) -> None:
+        """Leave after what is in hand. Safe in a signal handler."""
 
 
 def run_spool_worker(location: Location, idle: float | None = None) -> bool:
@@ -50,7 +58,7 @@ def _run(location: Location, store: Store, idle: float | None) -> None:
     source = SpoolSource(location.spool, store.position)
     ingest = Ingest(source, store, Uploads(location.spool, store), idle)
     try:
-        with _stopped_by_signals(ingest):
+        with stopped_by_signals(ingest):
             log.info("filing %s into %s", location.spool, location.tracking_uri)
             ingest.run()
     finally:
@@ -97,7 +105,7 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 
 @contextmanager
-def _stopped_by_signals(ingest: Ingest) -> Iterator[None]:
+def stopped_by_signals(work: Stoppable) -> Iterator[None]:
     """SIGTERM or SIGINT: finish the batch in hand and leave. A second one: leave now; nothing is lost either way.
 
     Only the main thread can see to signals; a worker in another thread is left to whoever started it.
@@ -108,7 +116,7 @@ def _stopped_by_signals(ingest: Ingest) -> Iterator[None]:
 
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        ingest.stop()
+        work.stop()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

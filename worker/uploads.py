@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Protocol
 
+from flightlog.schema.blocks import Block
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
+from flightlog.schema.fold import ArtifactState
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts import open_artifacts
-from flightlog.stores.base import PendingArtifact, Sink
+from flightlog.stores.base import Gap, PendingArtifact
 
 log = logging.getLogger("flightlog.worker")
 
@@ -17,14 +21,27 @@ MAX_REASON = 2000
 _SNAPSHOT = re.compile(r"[0-9a-f]{32}")
 
 
+class Pending(Protocol):
+    """What knows which artifacts wait to be stored, and is told what became of them: a store, or the queue on the way to it."""
+
+    def pending_artifacts(self, limit: int = 1000, after: PendingArtifact | None = None) -> list[PendingArtifact]:
+        """See `Sink.pending_artifacts`."""
+
+    def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
+        """See `Sink.pending_snapshots`."""
+
+    def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
+        """See `Sink.settle_artifact`."""
+
+
 class Uploads:
     """Stores what the sink says is pending and this spool holds a snapshot of. A failure concerns only its own artifact."""
 
-    def __init__(self, spool: Path, sink: Sink) -> None:
+    def __init__(self, spool: Path, sink: Pending) -> None:
         self._folder = spool / SNAPSHOTS
         self._sink = sink
 
-    def run(self) -> None:
+    def run(self, items: Sequence[Block | Gap] = ()) -> None:  # noqa: ARG002 - for whoever has no files to look at
         """Store the artifacts whose snapshots lie in the spool now and whose events have come."""
         files = self._folder.iterdir() if self._folder.is_dir() else []
         snapshots = [file.name for file in files if _SNAPSHOT.fullmatch(file.name)]

@@ -36,12 +36,16 @@ def _open(database_url: str, process: int) -> RunReader:  # noqa: ARG001 - a for
 
 def reader_for(producer: Producer) -> RunReader:
     """Return a reader of a producer's store that sees everything the producer has recorded."""
-    settings = producer.settings
+    settings, location = producer.settings, producer.location
+    if not location.is_store_named:
+        raise InvalidParameter(
+            "events go into a queue, which cannot be read; set FLIGHTLOG_TRACKING_URI to the store that its workers file into"
+        )
     if producer.pending() and not producer.settle(settings.sync_timeout if producer.can_arrive else 0):
         lifecycle.warn_once(
             f"reading without {producer.pending()} events that are not in the store yet; is a worker running? see: flightlog doctor"
         )
-    return _open(producer.location.database_url, os.getpid())
+    return _open(location.database_url, os.getpid())
 
 
 def reader() -> RunReader:

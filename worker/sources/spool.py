@@ -124,6 +124,23 @@ class SpoolSource:
                     if tail.setbacks >= MAX_SETBACKS:
                         raise NoProgress(f"the store stays at sequence {position}, however often what follows is given to it")
 
+    def commit(self, writer: WriterId, position: int, rejected: int, newest: tuple[int, str, str] | None) -> bool:
+        """Take over how far the store is with a writer, of whom more is under way; say whether it has moved."""
+        tail = self._tails.get(writer)
+        if tail is None or (position <= tail.committed and rejected <= tail.rejected):
+            return False
+        with self._guarded(tail):
+            tail.commit(max(position, tail.committed), max(rejected, tail.rejected), newest)
+            if tail.committed > tail.sequence:
+                tail.rewind()
+        return True
+
+    def rewind_writer(self, writer: WriterId, sequence: int | None = None) -> None:
+        """Read a writer again from an event on, by default from what the store has."""
+        tail = self._tails.get(writer)
+        if tail is not None:
+            tail.rewind(sequence)
+
     def rewind(self) -> None:
         """Read again from what the store has."""
         for tail in self._tails.values():

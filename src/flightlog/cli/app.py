@@ -12,7 +12,7 @@ from flightlog.cli import exits, runs
 from flightlog.cli.doctor import doctor
 from flightlog.cli.status import status
 from flightlog.cli.versions import flightlog_version
-from flightlog.cli.worker import WorkerCommand, worker
+from flightlog.cli.worker import WorkerCommand, ship, worker
 from flightlog.schema.errors import FlightlogException
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command(cls=WorkerCommand, epilog=exits.SENTENCE)(worker)
+app.command(epilog=exits.SENTENCE)(ship)
 app.command(epilog=exits.SENTENCE)(status)
 app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)

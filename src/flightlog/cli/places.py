@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flightlog.schema.errors import NotFound
-from flightlog.schema.settings import Location, Settings, locate
+from flightlog.schema.settings import Location, Settings, locate, without_password
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.stores.sql.engine import open_engine, reading
@@ -21,13 +20,13 @@ FOLDER_SPOOL = "journal"
 """The name of the spool in a flight folder."""
 
 
-def find(tracking_uri: str | None = None, spool: str | None = None, artifact_root: str | None = None) -> Location:
+def find(tracking_uri: str | None = None, spool: str | None = None, artifact_root: str | None = None, queue: str | None = None) -> Location:
     """Return the place that arguments and environment name. Raises `InvalidParameter`.
 
     A spool that is named alone and lies in a flight folder is filed into that folder.
     """
     settings = Settings.from_environ(os.environ)
-    settings = replace(settings, artifact_root=artifact_root or settings.artifact_root)
+    settings = replace(settings, artifact_root=artifact_root or settings.artifact_root, queue_uri=queue or settings.queue_uri)
     named = tracking_uri or settings.tracking_uri
     if named is None and spool and Path(spool).name == FOLDER_SPOOL:
         named = str(Path(spool).parent)
@@ -84,7 +83,7 @@ def worker_command(location: Location) -> str:
 
 def shown(uri: str) -> str:
     """Return a URI without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    return without_password(uri)
 
 
 def local_path(uri: str) -> Path | None:

@@ -1,0 +1,109 @@
+"""Artifacts of runs whose events travel through the queue: the machine that has the file stores it, the worker says where.
+
+    flightlog:uploads    a Redis hash: snapshot -> msgpack [run id, artifact URI, path, size]
+
+A worker that has filed an artifact's event puts it there; the shipper that has the snapshot in its spool stores the file and tells the
+outcome as an event. What Redis forgets, the next housekeeping puts there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import msgpack
+import numpy as np
+
+from flightlog.schema.blocks import Block
+from flightlog.schema.codec import decode
+from flightlog.schema.errors import DecodeError
+from flightlog.schema.events import ArtifactLogged, ArtifactSettled
+from flightlog.schema.fold import NEVER, ArtifactState
+from flightlog.schema.ids import monotone_ms
+from flightlog.schema.names import UPLOADS
+from flightlog.stores.base import Gap, PendingArtifact, Sink
+from flightlog.worker.notes import leave_note
+from flightlog.worker.streams import Streams
+
+ARTIFACT = bytes([0x94, ArtifactLogged.code])
+"""How the event of an artifact begins."""
+
+
+class QueuedArtifacts:
+    """What a shipper asks instead of a store. See `worker.uploads.Pending`."""
+
+    def __init__(self, streams: Streams, spool: Path) -> None:
+        self._streams, self._spool = streams, spool
+
+    def pending_artifacts(self, limit: int = 1000, after: PendingArtifact | None = None) -> list[PendingArtifact]:
+        """Return nothing: only what lies in this spool is our business."""
+        del limit, after
+        return []
+
+    def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
+        """Return those of the artifacts that wait to be stored whose snapshots are given by name."""
+        names = sorted(snapshots)
+        with self._streams.guarded():
+            found: Any = self._streams.redis.hmget(UPLOADS, names)
+        return [_pending(name, packed) for name, packed in zip(names, found, strict=True) if packed]
+
+    def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
+        """Tell what became of an artifact."""
+        outcome = cast("Literal['stored', 'failed']", state)
+        event = ArtifactSettled(time=monotone_ms(), path=artifact.path, snapshot=artifact.snapshot, state=outcome, reason=reason)
+        leave_note(self._spool, run_id, event)
+        with self._streams.guarded():
+            self._streams.redis.hdel(UPLOADS, artifact.snapshot)
+
+
+class Announcements:
+    """What a worker does for artifacts: it says which wait to be stored, and where."""
+
+    def __init__(self, streams: Streams, sink: Sink) -> None:
+        self._streams, self._sink = streams, sink
+
+    def run(self, items: Sequence[Block | Gap]) -> None:
+        """Announce the artifacts of a batch."""
+        snapshots = [name for item in items if isinstance(item, Block) for name in _snapshots(item)]
+        if snapshots:
+            self._announce(self._sink.pending_snapshots(snapshots))
+
+    def sweep(self) -> None:
+        """Announce everything that waits, again: Redis may have forgotten it."""
+        last: PendingArtifact | None = None
+        while page := self._sink.pending_artifacts(after=last):
+            self._announce(page)
+            last = page[-1]
+
+    def _announce(self, page: list[PendingArtifact]) -> None:
+        said = {
+            artifact.snapshot: msgpack.packb([run_id, uri, artifact.path, artifact.size], unicode_errors="backslashreplace")
+            for run_id, uri, artifact in page
+        }
+        if said:
+            with self._streams.guarded():
+                self._streams.redis.hset(UPLOADS, mapping=cast("dict[Any, Any]", said))
+
+
+def _pending(snapshot: str, packed: bytes) -> PendingArtifact:
+    run_id, uri, path, size = msgpack.unpackb(packed)
+    return run_id, uri, ArtifactState(path, size, snapshot, None, NEVER)
+
+
+def _snapshots(block: Block) -> list[str]:
+    """Return the snapshots that the events of a block name."""
+    records = block.records
+    heads = records.buffer[records.offsets[records.lengths >= len(ARTIFACT)][:, None] + np.arange(len(ARTIFACT))]
+    if not (heads == np.frombuffer(ARTIFACT, np.uint8)).all(axis=1).any():
+        return []
+    events = (_artifact(payload) for payload in records.payloads() if payload.startswith(ARTIFACT))
+    return [event.snapshot for event in events if event is not None]
+
+
+def _artifact(payload: bytes) -> ArtifactLogged | None:
+    try:
+        event = decode(payload, {})
+    except DecodeError:  # it is a dead letter already
+        return None
+    return event if isinstance(event, ArtifactLogged) else None

@@ -1,0 +1,222 @@
+"""The shipper: one process a machine that sends the journals of a spool to the queue, and frees them when the store has committed them.
+
+What is sent stays in its journal until a worker has said that the store has it. So Redis may lose everything, refuse everything, or be away
+for days: the shipper sees a position that stands still and an entry that is gone, and sends again from the position. A sender's entries
+of one journal are in order; what arrives twice does nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+
+from flightlog.schema.blocks import Block
+from flightlog.schema.errors import QueueUnavailable
+from flightlog.schema.ids import WriterId
+from flightlog.schema.names import shard_of
+from flightlog.schema.settings import Location, without_password
+from flightlog.stores.base import Gap
+from flightlog.worker.entries import encode_entry
+from flightlog.worker.queued_artifacts import QueuedArtifacts
+from flightlog.worker.rings import Rings
+from flightlog.worker.sources.spool import SpoolSource
+from flightlog.worker.spool import raise_file_limit, spool_lock, stopped_by_signals
+from flightlog.worker.streams import Progress, Sent, Streams
+from flightlog.worker.uploads import Uploads
+
+log = logging.getLogger("flightlog.worker")
+
+BATCH_EVENTS = 100_000
+SEND_BYTES = 4 << 20
+"""Bytes that are sent in one transaction."""
+WINDOW = 256 << 20
+"""Bytes that may be in the queue and not committed; the rest waits in the journals, where there is more room."""
+PROMPT, PAUSE = 0.02, 0.25
+"""Seconds between looks: while an answer is due soon, and when there is little to do."""
+PATIENCE = 1.0
+"""Seconds without progress after which the drain job is called again, and the entries are looked for."""
+FIRST_RETRY, LAST_RETRY = 0.25, 15.0
+
+
+@dataclass
+class UnderWay:
+    """What of one writer is in the queue. `since` is when its position last moved, or sending began."""
+
+    subject: str
+    sent: deque[Sent] = field(default_factory=deque)
+    since: float = 0.0
+
+
+class Shipper:
+    """Moves events from a spool to the queue until it is told to stop, or there is nothing to do for `idle` seconds."""
+
+    def __init__(self, source: SpoolSource, streams: Streams, rings: Rings, uploads: Uploads, idle: float | None = None) -> None:
+        self._source, self._streams, self._rings, self._uploads = source, streams, rings, uploads
+        self._idle = idle
+        self._stopping = False  # a plain word: an event's lock must not be taken in a signal handler
+        self._under_way: dict[WriterId, UnderWay] = {}
+        self._bytes = 0
+        self._checked = 0.0
+
+    def stop(self) -> None:
+        """Leave after the step in hand. Safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Work until stopped or idle."""
+        quiet_since, pause = time.monotonic(), FIRST_RETRY
+        while not self._stopping:
+            try:
+                moved = self.step()
+                pause = FIRST_RETRY
+            except QueueUnavailable as error:
+                log.warning("nothing can be shipped now, trying again in about %.2g s: %s", pause, error)
+                self._source.wait(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LAST_RETRY)
+                continue
+            if moved or self._under_way or self._source.is_live:
+                quiet_since = time.monotonic()
+            elif self._idle is not None and time.monotonic() - quiet_since >= self._idle:
+                return
+            if moved < BATCH_EVENTS // 2:
+                self._source.wait(PROMPT if self._is_answer_due() else PAUSE)
+
+    def drain(self) -> int:
+        """Ship what is there now and wait until the store has it; return how many events were sent. Raises `QueueUnavailable`."""
+        total = 0
+        while (moved := self.step()) or self._under_way:
+            total += moved
+            if not moved:
+                self._source.wait(PROMPT)
+        return total
+
+    def step(self) -> int:
+        """Send what is new, take in what is committed, see to what stands still; return how many events were sent."""
+        moved = self._send(self._source.take(BATCH_EVENTS)) if self._bytes < WINDOW else 0
+        self._collect()
+        self._uploads.run()
+        if time.monotonic() - self._checked >= PATIENCE:
+            self._checked = time.monotonic()
+            self._see_to_late()
+        return moved
+
+    def _is_answer_due(self) -> bool:
+        return any(time.monotonic() - item.since < PATIENCE for item in islice(self._under_way.values(), 8))
+
+    def _send(self, items: Sequence[Block | Gap]) -> int:
+        """Send items in order. What could not be sent is read again; what was sent in vain is sent twice, which does nothing."""
+        unsent = deque(items)
+        try:
+            while unsent:
+                self._send_some(unsent)
+        except QueueUnavailable:
+            self._read_again(unsent)
+            raise
+        self._rings.ring(shard_of(item.subject) for item in items)
+        return sum(len(item.records) if isinstance(item, Block) else 1 for item in items)
+
+    def _send_some(self, unsent: deque[Block | Gap]) -> None:
+        chosen: list[tuple[Block | Gap, bytes]] = []
+        size = 0
+        for item in unsent:
+            if size >= SEND_BYTES:
+                break
+            chosen.append((item, encode_entry(item)))
+            size += len(chosen[-1][1])
+        ids = self._streams.send([(item.subject, entry) for item, entry in chosen])
+        for (item, entry), entry_id in zip(chosen, ids, strict=True):
+            unsent.popleft()
+            self._note(item, Sent(entry_id, item.end if isinstance(item, Block) else item.next_sequence, len(entry)))
+
+    def _note(self, item: Block | Gap, sent: Sent) -> None:
+        mine = self._under_way.setdefault(item.writer, UnderWay(item.subject))
+        if not mine.sent:
+            mine.since = time.monotonic()
+        mine.sent.append(sent)
+        self._bytes += sent.size
+
+    def _read_again(self, unsent: Sequence[Block | Gap]) -> None:
+        firsts: dict[WriterId, int] = {}
+        for item in unsent:
+            firsts.setdefault(item.writer, item.first_sequence if isinstance(item, Block) else item.sequence)
+        for writer, first in firsts.items():
+            self._source.rewind_writer(writer, first)
+
+    def _collect(self) -> None:
+        """Take in what the store has committed."""
+        writers = [(mine.subject, writer) for writer, mine in self._under_way.items()]
+        if not writers:
+            return
+        for (_, writer), progress in zip(writers, self._streams.progress(writers), strict=True):
+            self._take_in(writer, progress)
+
+    def _take_in(self, writer: WriterId, progress: Progress) -> None:
+        mine = self._under_way[writer]
+        if self._source.commit(writer, progress.committed, progress.rejected, progress.newest):
+            mine.since = time.monotonic()
+        while mine.sent and mine.sent[0].end <= progress.committed:
+            self._bytes -= mine.sent.popleft().size
+        if not mine.sent:
+            del self._under_way[writer]
+
+    def _see_to_late(self) -> None:
+        """Call the drain again for what stands still, and send again what is no longer in the queue."""
+        now = time.monotonic()
+        late = {writer: (mine.subject, mine.sent[0]) for writer, mine in self._under_way.items() if now - mine.since >= PATIENCE}
+        if not late:
+            return
+        self._rings.ring(shard_of(subject) for subject, _ in late.values())
+        there = self._streams.are_there([(subject, oldest.entry_id) for subject, oldest in late.values()])
+        self._collect()  # what is no longer there may just have been committed
+        for (writer, (_, oldest)), is_there in zip(late.items(), there, strict=True):
+            mine = self._under_way.get(writer)
+            if not is_there and mine is not None and mine.sent[0] is oldest:
+                self._send_again(writer, mine)
+
+    def _send_again(self, writer: WriterId, mine: UnderWay) -> None:
+        log.warning("the queue has lost events of %s, or could not use them; they are sent again", mine.subject)
+        self._bytes -= sum(sent.size for sent in mine.sent)
+        del self._under_way[writer]
+        self._source.rewind_writer(writer)
+
+
+def run_shipper(location: Location, idle: float | None = None) -> bool:
+    """Ship a spool's journals until stopped, or idle for so many seconds. False if another process is at the spool."""
+    location.spool.mkdir(parents=True, exist_ok=True)
+    with spool_lock(location) as mine:
+        if not mine:
+            return False
+        raise_file_limit()
+        with _shipper(location, idle) as shipper, stopped_by_signals(shipper):
+            log.info("shipping %s to %s", location.spool, without_password(str(location.queue_uri)))
+            shipper.run()
+    return True
+
+
+def ship_all(location: Location) -> int | None:
+    """Ship what a spool holds now and wait for the commit; return the number of events, None if another process is at the spool.
+
+    Raises `QueueUnavailable`.
+    """
+    location.spool.mkdir(parents=True, exist_ok=True)
+    with spool_lock(location) as mine:
+        if not mine:
+            return None
+        with _shipper(location, None) as shipper:
+            return shipper.drain()
+
+
+@contextmanager
+def _shipper(location: Location, idle: float | None) -> Iterator[Shipper]:
+    streams = Streams(str(location.queue_uri))
+    with ExitStack() as stack:
+        stack.callback(streams.close)
+        source = SpoolSource(location.spool, lambda subject, writer: streams.progress([(subject, writer)])[0].committed)
+        stack.callback(source.close)
+        yield Shipper(source, streams, Rings(streams), Uploads(location.spool, QueuedArtifacts(streams, location.spool)), idle)

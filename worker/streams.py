@@ -1,0 +1,227 @@
+"""The queue in Redis: for each shard a stream of entries that no store has committed yet, and what its reader and its senders must know.
+
+    flightlog:{<shard>}:blocks               the stream; an entry has one field, `e`, see `entries`. Trimmed by whoever committed it
+    flightlog:{<shard>}:lease                who reads the stream now; expires by itself
+    flightlog:{<shard>}:turn                 counts leases; names the next drain job, so that one can be queued while another ends
+    flightlog:{<shard>}:failures             drains in a row that found the store away
+    flightlog:{<shard>}:committed:<writer>   the store's position, kept for a week
+    flightlog:{<shard>}:rejected:<writer>    msgpack [how many, sequence, reason, message] of the writer's dead letters
+
+Redis is transport: everything here may vanish at any time, and the senders, who keep their journals until the store has committed them,
+make it good again. Every method raises `QueueUnavailable` when Redis cannot be reached or refuses.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+from redis import Redis
+from redis.exceptions import RedisError
+
+from flightlog.schema.entities import DeadLetter
+from flightlog.schema.errors import QueueUnavailable
+from flightlog.schema.ids import WriterId
+from flightlog.schema.names import SHARDS, shard_key, shard_of
+from flightlog.schema.settings import without_password
+
+FIELD = b"e"
+PAGE = 16
+"""Entries that are fetched at once; each has at most about a mebibyte, unless an event is larger."""
+LEASE = 10_000
+"""Milliseconds after which a lease that nobody renews is free: so long a killed worker keeps its shard."""
+REMEMBERED = 7 * 86_400
+"""Seconds for which a position is kept that nobody asks for."""
+CONNECT_TIMEOUT, TIMEOUT = 5.0, 15.0
+FIRST_HOLD, LAST_HOLD = 1_000, 30_000
+"""Milliseconds for which a shard rests after its drain found the store away, growing with each time."""
+
+TAKE_LEASE = """
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+    redis.call('INCR', KEYS[2])
+    return 1
+end
+return 0
+"""
+RENEW_LEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+FREE_LEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+FREE_LEASE_IF_EMPTY = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
+if redis.call('XLEN', KEYS[2]) > 0 then return 0 end
+redis.call('DEL', KEYS[1])
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An entry in a stream: its id there, the sequence after its last event, its size in bytes."""
+
+    entry_id: bytes
+    end: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a store has said of a writer. `rejected` and `newest` tell of its dead letters."""
+
+    committed: int
+    rejected: int = 0
+    newest: tuple[int, str, str] | None = None
+
+
+class Streams:
+    """The streams of one Redis database, which belongs to one store."""
+
+    def __init__(self, queue_uri: str) -> None:
+        """Connect with the first call."""
+        self.place = without_password(queue_uri)
+        self.redis = connect(queue_uri)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Translate what Redis raises."""
+        try:
+            yield
+        except RedisError as error:
+            raise QueueUnavailable(f"the queue {self.place} cannot be used now: {error}") from error
+
+    def send(self, entries: Sequence[tuple[str, bytes]]) -> list[bytes]:
+        """Append entries, given with their subjects, all or none; return their ids."""
+        with self.guarded(), self.redis.pipeline(transaction=True) as pipe:
+            for subject, entry in entries:
+                pipe.xadd(shard_key(shard_of(subject), "blocks"), {FIELD: entry})
+            return list(pipe.execute())
+
+    def read(self, shard: int, after: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the next (id, entry) of a stream after an id; `b"0"` is before all."""
+        with self.guarded():
+            found: Any = self.redis.xrange(shard_key(shard, "blocks"), min=b"(" + after, count=PAGE)
+        return [(entry_id, fields.get(FIELD, b"")) for entry_id, fields in found]
+
+    def are_there(self, entries: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Say of each (subject, id) whether the entry is still in its stream."""
+        with self.guarded(), self.redis.pipeline(transaction=False) as pipe:
+            for subject, entry_id in entries:
+                pipe.xrange(shard_key(shard_of(subject), "blocks"), min=entry_id, max=entry_id)
+            return [bool(found) for found in pipe.execute()]
+
+    def settle(self, shard: int, last: bytes, positions: Mapping[WriterId, int], letters: Iterable[DeadLetter]) -> None:
+        """Publish what a store has committed of a shard, then forget its entries up to an id."""
+        rejected: dict[str, list[DeadLetter]] = {}
+        for letter in letters:
+            rejected.setdefault(letter.writer, []).append(letter)
+        with self.guarded():
+            before = self._rejections(shard, list(rejected))
+            with self.redis.pipeline(transaction=False) as pipe:
+                for writer, found in rejected.items():
+                    said = msgpack.packb([before[writer] + len(found), found[-1].sequence, found[-1].reason, found[-1].message[:400]])
+                    pipe.set(shard_key(shard, f"rejected:{writer}"), said, ex=REMEMBERED)
+                for writer_id, position in positions.items():
+                    pipe.set(shard_key(shard, f"committed:{writer_id}"), position, ex=REMEMBERED)
+                pipe.xtrim(shard_key(shard, "blocks"), minid=_after(last), approximate=False)
+                pipe.execute()
+
+    def _rejections(self, shard: int, writers: Sequence[str]) -> dict[str, int]:
+        keys = [shard_key(shard, f"rejected:{writer}") for writer in writers]
+        found: Any = self.redis.mget(keys) if keys else []
+        return {writer: msgpack.unpackb(said)[0] if said else 0 for writer, said in zip(writers, found, strict=True)}
+
+    def progress(self, writers: Sequence[tuple[str, WriterId]]) -> list[Progress]:
+        """Return what is known of each (subject, writer); a position of 0 where nothing is."""
+        with self.guarded(), self.redis.pipeline(transaction=False) as pipe:
+            for subject, writer in writers:
+                shard = shard_of(subject)
+                pipe.mget(shard_key(shard, f"committed:{writer}"), shard_key(shard, f"rejected:{writer}"))
+            return [_progress(committed, rejected) for committed, rejected in pipe.execute()]
+
+    def lengths(self) -> list[int]:
+        """Return how many entries wait in each shard."""
+        with self.guarded(), self.redis.pipeline(transaction=False) as pipe:
+            for shard in range(SHARDS):
+                pipe.xlen(shard_key(shard, "blocks"))
+            return list(pipe.execute())
+
+    def unattended(self, shards: Iterable[int]) -> dict[int, int]:
+        """Return those of the shards that nobody reads, with the number of their next turn."""
+        numbers = sorted(set(shards))
+        with self.guarded(), self.redis.pipeline(transaction=False) as pipe:
+            for shard in numbers:
+                pipe.exists(shard_key(shard, "lease"))
+                pipe.get(shard_key(shard, "turn"))
+            found = pipe.execute()
+        return {shard: int(turn or 0) for shard, held, turn in zip(numbers, found[::2], found[1::2], strict=True) if not held}
+
+    def skip_turn(self, shard: int) -> int:
+        """Give up on the drain job that has a shard's turn; return the next turn."""
+        with self.guarded():
+            turn: Any = self.redis.incr(shard_key(shard, "turn"))
+        return int(turn)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.redis.close()
+
+
+class Lease:
+    """The right to read a shard. Two that hold it at once do no harm: the store's positions keep the data right."""
+
+    def __init__(self, streams: Streams, shard: int) -> None:
+        self._streams, self._shard = streams, shard
+        self._token = uuid.uuid4().hex
+        self._lease, self._turn, self._stream, self._failures = (shard_key(shard, what) for what in ("lease", "turn", "blocks", "failures"))
+
+    def take(self) -> bool:
+        """Take it, unless somebody has it."""
+        return bool(self._run(TAKE_LEASE, [self._lease, self._turn], self._token, LEASE))
+
+    def renew(self) -> bool:
+        """Keep it for longer; False when it is lost."""
+        return bool(self._run(RENEW_LEASE, [self._lease], self._token, LEASE))
+
+    def free_if_empty(self) -> bool:
+        """Give it back if the stream is empty, in one step: an entry either comes before, and False says so, or finds the shard free."""
+        return bool(self._run(FREE_LEASE_IF_EMPTY, [self._lease, self._stream], self._token))
+
+    def free(self) -> None:
+        """Give it back."""
+        self._run(FREE_LEASE, [self._lease], self._token)
+
+    def note_success(self) -> None:
+        """Say that the store takes events."""
+        with self._streams.guarded():
+            self._streams.redis.delete(self._failures)
+
+    def hold(self) -> None:
+        """Let the shard rest, each time for longer: the store is away, and asking it all the time does not bring it back."""
+        with self._streams.guarded():
+            failures: Any = self._streams.redis.incr(self._failures)
+            self._streams.redis.pexpire(self._failures, 10 * LAST_HOLD)
+        self._run(RENEW_LEASE, [self._lease], self._token, min(FIRST_HOLD << min(int(failures) - 1, 10), LAST_HOLD))
+
+    def _run(self, script: str, keys: list[str], *arguments: str | int) -> Any:  # noqa: ANN401 - what the script returns
+        with self._streams.guarded():
+            return self._streams.redis.eval(script, len(keys), *keys, *arguments)
+
+
+def connect(queue_uri: str, timeout: float | None = TIMEOUT) -> Redis:
+    """Return a client for a queue URI. It gives up on a call after `timeout` seconds; whoever calls tries again."""
+    return Redis.from_url(queue_uri, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=timeout)
+
+
+def _after(entry_id: bytes) -> str:
+    """Return the least id greater than a given one."""
+    time, _, number = entry_id.decode().partition("-")
+    return f"{time}-{int(number) + 1}"
+
+
+def _progress(committed: bytes | None, rejected: bytes | None) -> Progress:
+    if rejected is None:
+        return Progress(int(committed or 0))
+    count, *newest = msgpack.unpackb(rejected)
+    return Progress(int(committed or 0), count, tuple(newest))
