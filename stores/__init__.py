@@ -27,7 +27,8 @@ def open_store(database_url: str) -> Store:
     scheme = database_url.partition(":")[0].partition("+")[0]
     if ":" not in database_url or scheme not in STORES:
         known = ", ".join(f"{name}:" for name in STORES)
-        raise InvalidParameter(f"database URL {database_url!r} names no store; it must start with one of {known}")
+        shown = f"{scheme[:40]}:" if ":" in database_url else database_url[:200]  # what follows may hold a password
+        raise InvalidParameter(f"database URL {shown!r} names no store; it must start with one of {known}")
     module, _, name = STORES[scheme].partition(":")
     opener: Callable[[str], Store] = getattr(import_module(module), name)
     return opener(database_url)

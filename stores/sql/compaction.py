@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Engine, delete, func, select
 
-from flightlog.stores.sql.engine import reading, writing
+from flightlog.stores.sql.engine import reading, write
 from flightlog.stores.sql.history import CHUNK, decode_all, save_points
 from flightlog.stores.sql.points import Groups
 from flightlog.stores.sql.rows import fetch, in_parts
@@ -38,9 +39,7 @@ class Compaction:
         with reading(engine) as connection:
             found = _fragmented(connection, self.after)
         if found:
-            with writing(engine) as connection:
-                for key in found:
-                    _merge_series(connection, key)
+            write(engine, partial(_merge_all, keys=found))
         self.after = found[-1] if len(found) == SERIES_A_STEP else (-1, -1)
         return len(found) == SERIES_A_STEP
 
@@ -52,6 +51,11 @@ def _fragmented(connection: Connection, after: Key) -> list[Key]:
     query = select(chunk.run, chunk.metric).where(later, chunk.run >= run, chunk["count"] < SMALL)
     query = query.group_by(chunk.run, chunk.metric).having(func.count() > 1).order_by(chunk.run, chunk.metric)
     return [(row[0], row[1]) for row in connection.execute(query.limit(SERIES_A_STEP))]
+
+
+def _merge_all(connection: Connection, keys: Sequence[Key]) -> None:
+    for key in keys:
+        _merge_series(connection, key)
 
 
 def _merge_series(connection: Connection, key: Key) -> None:

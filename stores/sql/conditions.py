@@ -10,14 +10,16 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, Text, and_, collate, exists, false, func, literal, not_, or_, select, true
+from sqlalchemy import Column, ColumnElement, Table, and_, collate, exists, false, func, literal, not_, or_, select, true
 from sqlalchemy.sql import FromClause
 
 from flightlog.schema.filters.nodes import Comparison, Conjunction, Disjunction, Negation, Node, Statistic, split_statistic
 from flightlog.schema.filters.paging import is_text
 from flightlog.stores.sql.tables import experiment_tags, experiments, latest_metrics, params, runs, tags
+from flightlog.stores.sql.texts import ExactText
 
 Expression = ColumnElement[Any]
 Condition = ColumnElement[bool]
@@ -68,6 +70,14 @@ class Context:
     def by_code_point(self, text: Expression) -> Expression:
         """Return a text that the database compares, sorts and lowers by code point."""
         return collate(text, "C") if self.dialect == "postgresql" else text
+
+    def lowered(self, text: Expression) -> Expression:
+        """Return a text with small letters for the capital ones of ASCII, and for no others."""
+        if self.dialect not in ("mysql", "mariadb"):
+            return func.lower(self.by_code_point(text))
+        for letter in ascii_uppercase:
+            text = func.replace(text, letter, letter.lower(), type_=ExactText())
+        return text
 
     def pattern(self, text: str) -> str:
         """Return a LIKE pattern in which only `%` and `_` have a meaning to the database."""
@@ -191,8 +201,7 @@ def _compare_text(column: Expression, node: Comparison, context: Context) -> Con
     if node.operator == "LIKE":
         return column.like(context.pattern(str(node.value)))
     if node.operator == "ILIKE":
-        pattern = literal(context.pattern(str(node.value)), Text())
-        return func.lower(context.by_code_point(column)).like(func.lower(context.by_code_point(pattern)))
+        return context.lowered(column).like(context.lowered(literal(context.pattern(str(node.value)), ExactText())))
     if isinstance(node.value, tuple):
         return column.in_(node.value) if node.operator == "IN" else column.not_in(node.value)
     return NUMBERS[node.operator](column, node.value)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, ProgrammingError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError  # noqa: A004 - what a pool raises
 
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
+from flightlog.stores.batches import experiment_of
+from flightlog.stores.sql.drivers import connect_arguments, learn_packet_size, parse_url, shown
+from flightlog.stores.sql.faults import is_fault_of_statement, is_race
+from flightlog.stores.sql.tables import STRIPES, stripes
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process to finish writing."""
@@ -25,47 +33,103 @@ SQLITE_PRAGMAS = (
     "PRAGMA case_sensitive_like=ON",
     "PRAGMA journal_size_limit=67108864",
 )
-FAULTS_OF_THE_STATEMENT = (DataError, IntegrityError, ProgrammingError)
-"""Errors that trying again later does not cure; they keep their type."""
+MYSQL = ("mysql", "mariadb")
+ONE_STATE_ANYWAY = ("sqlite", "mssql")
+"""Where a transaction sees one state without being told, or can be told only in a way that makes writers wait."""
+POOL_SIZE = 5
+"""Connections that one process holds at most: only workers and servers have any."""
+POOL_TIMEOUT = 30.0
+"""Seconds to wait for one of them."""
+PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)
+"""Seconds, about, between the repetitions of a transaction that met another."""
 
 
 def open_engine(database_url: str) -> Engine:
     """Return an engine for a database URL; the folder of a SQLite file is made. Raises `InvalidParameter` or `StoreUnavailable`."""
+    url = parse_url(database_url)
     try:
-        url = make_url(database_url)
-        engine = create_engine(url)
+        engine = create_engine(url, connect_args=connect_arguments(url), **_pooled(url))
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise InvalidParameter(f"database URL {database_url!r} cannot be used: {error}") from error
+        raise InvalidParameter(f"database URL {shown(url)!r} cannot be used: {error}") from error
     if engine.dialect.name == "sqlite":
         _make_folder(url)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    elif engine.dialect.name in MYSQL:
+        event.listen(engine, "connect", _prepare_mysql)
     return engine
+
+
+def _pooled(url: URL) -> dict[str, Any]:
+    """Return the options of a server's pool. A connection that broke while nobody used it is noticed and replaced."""
+    kind = url.get_backend_name()
+    if kind == "sqlite":
+        return {}
+    pool: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT, "pool_pre_ping": True}
+    return pool | ({"isolation_level": "READ COMMITTED"} if kind in MYSQL else {})
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection that sees one state of the database throughout. Raises `StoreUnavailable`."""
-    with _translated(engine), engine.begin() as connection:
+    level = {} if engine.dialect.name in ONE_STATE_ANYWAY else {"isolation_level": "REPEATABLE READ"}
+    with _translated(engine), engine.execution_options(**level).begin() as connection:
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """Give a connection in a transaction that writes: committed at the end, rolled back on an error. Raises `StoreUnavailable`."""
-    with _translated(engine), engine.execution_options(flightlog_writes=True).begin() as connection:
+    with _translated(engine), _write_transaction(engine) as connection:
         yield connection
+
+
+def write(engine: Engine, work: Callable[[Connection], T]) -> T:
+    """Return what some work in a transaction that writes comes to. Where another transaction was in the way, all of it is repeated.
+
+    So the work must change nothing but the database. Raises `StoreUnavailable`, or the database's error where the statement is at fault.
+    """
+    with _translated(engine):
+        for pause in PAUSES:
+            try:
+                with _write_transaction(engine) as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if not is_race(error):
+                    raise
+                time.sleep(pause * random.uniform(0.5, 1.5))
+        with _write_transaction(engine) as connection:
+            return work(connection)
+
+
+def _write_transaction(engine: Engine) -> AbstractContextManager[Connection]:
+    return engine.execution_options(flightlog_writes=True).begin()
+
+
+def lock_subjects(connection: Connection, subjects: Collection[str]) -> None:
+    """Keep other workers from changing these subjects until the transaction ends: what is read now will still be so when it is written.
+
+    An experiment takes its runs along, so a batch that holds events of one waits for all others. SQLite has one writer at a time anyway.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    numbers = {zlib.crc32(subject.encode()) % STRIPES for subject in subjects}
+    if any(experiment_of(subject) is not None for subject in subjects):
+        numbers = set(range(STRIPES))
+    query = select(stripes.c.id).where(stripes.c.id.in_(sorted(numbers))).order_by(stripes.c.id)
+    connection.execute(query.with_for_update()).all()
 
 
 @contextmanager
 def _translated(engine: Engine) -> Iterator[None]:
     try:
         yield
-    except FAULTS_OF_THE_STATEMENT:
-        raise
+    except TimeoutError as error:
+        raise StoreUnavailable(f"the database {shown(engine.url)} has no connection to spare: {error}") from error
     except DBAPIError as error:
-        place = engine.url.render_as_string(hide_password=True)
-        raise StoreUnavailable(f"the database {place} cannot be used now: {error.orig}") from error
+        if is_fault_of_statement(error):
+            raise
+        raise StoreUnavailable(f"the database {shown(engine.url)} cannot be used now: {error.orig}") from error
 
 
 def _make_folder(url: URL) -> None:
@@ -83,6 +147,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     for pragma in SQLITE_PRAGMAS:
         connection.execute(pragma)
     _enter_wal(connection)
+
+
+def _prepare_mysql(connection: Any, _: object) -> None:  # noqa: ANN401 - PyMySQL's connection
+    learn_packet_size(connection)
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Column, Connection, Executable, String, and_, bindparam, case, false, func, literal, not_, or_, select, true
+from sqlalchemy import Column, Connection, Executable, and_, bindparam, case, false, func, literal, not_, or_, select, true
 from sqlalchemy.sql import FromClause
 
 from flightlog.schema.filters.nodes import Comparison, Field, Negation, Node, OrderKey, split_statistic
@@ -46,6 +46,7 @@ from flightlog.stores.sql.conditions import (
     statistic_id,
 )
 from flightlog.stores.sql.tables import experiments, latest_metrics, metric_names, params, runs
+from flightlog.stores.sql.texts import ExactText
 
 
 def search_run_ids(
@@ -217,7 +218,7 @@ def _sort_column(field: Field, context: Context) -> SortColumn:
 
 
 def _sort_by_column(column: Column[Any], joins: tuple[tuple[FromClause, Condition], ...], context: Context) -> SortColumn:
-    value: Expression = context.by_code_point(func.substr(column, 1, TEXT_LENGTH)) if isinstance(column.type, String) else column
+    value: Expression = context.by_code_point(func.substr(column, 1, TEXT_LENGTH, type_=column.type)) if isinstance(column.type, ExactText) else column
     if not joins and not column.nullable:
         return SortColumn(None, value)
     return SortColumn(case((column.is_(None), MISSING), else_=PRESENT), value, joins)

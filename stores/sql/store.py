@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+
+from sqlalchemy import Connection
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.entities import DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
@@ -13,7 +16,7 @@ from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
 from flightlog.stores.sql import compaction, ledger, projector, queries
-from flightlog.stores.sql.engine import open_engine, reading, writing
+from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 
@@ -37,14 +40,7 @@ class SqlStore:
 
     def apply(self, items: Sequence[Block | Gap]) -> Applied:
         """See `Sink.apply`."""
-        now = now_ms()
-        with writing(self._engine) as connection:
-            admitted, positions = ledger.admit(connection, items, now)
-            ledger.keep(connection, admitted)
-            letters = projector.project(connection, admitted, now)
-            ledger.keep_letters(connection, letters)
-        events = sum(len(part.item.records) for part in admitted if isinstance(part.item, Block))
-        return Applied(positions, [item.letter for item in letters], events)
+        return write(self._engine, partial(_apply, items=items, now=now_ms()))
 
     def pending_artifacts(self, limit: int = 1000, after: PendingArtifact | None = None) -> list[PendingArtifact]:
         """See `Sink.pending_artifacts`."""
@@ -58,8 +54,8 @@ class SqlStore:
 
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
         """See `Sink.settle_artifact`."""
-        with writing(self._engine) as connection:
-            queries.settle_artifact(connection, run_id, artifact, state, reason)
+        work = partial(queries.settle_artifact, run_id=run_id, artifact=artifact, state=state, reason=reason)
+        write(self._engine, work)
 
     def maintain(self) -> bool:
         """See `Sink.maintain`. Merges small chunks of histories."""
@@ -157,3 +153,13 @@ class SqlStore:
     def close(self) -> None:
         """See `Sink.close`."""
         self._engine.dispose()
+
+
+def _apply(connection: Connection, items: Sequence[Block | Gap], now: int) -> Applied:
+    lock_subjects(connection, {item.subject for item in items})
+    admitted, positions = ledger.admit(connection, items, now)
+    ledger.keep(connection, admitted)
+    letters = projector.project(connection, admitted, now)
+    ledger.keep_letters(connection, letters)
+    events = sum(len(part.item.records) for part in admitted if isinstance(part.item, Block))
+    return Applied(positions, [item.letter for item in letters], events)

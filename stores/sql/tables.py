@@ -23,20 +23,22 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     SmallInteger,
-    String,
     Table,
-    Text,
     UniqueConstraint,
 )
 from sqlalchemy.dialects import mysql
 
+from flightlog.stores.sql.texts import ExactText
+
 BigKey = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only in a column that is exactly INTEGER."""
-LongText = Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql", "mariadb")
+LongText = ExactText()
 LongBlob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
-Exact = String(256, collation=None).with_variant(mysql.VARCHAR(256, collation="utf8mb4_bin"), "mysql", "mariadb")
-"""Text that is compared case by case everywhere."""
-Stamp = String(64)
+Exact = ExactText(256)
+Word = ExactText(32)
+State = ExactText(16)
+Hash = ExactText(64)
+Stamp = ExactText(64)
 STRIPES = 64
 """A multiple of the number of queue shards, so that workers on different shards never wait for each other."""
 
@@ -66,7 +68,7 @@ writers = Table(
     metadata,
     Column("id", BigKey, primary_key=True),
     Column("subject", Exact, nullable=False),
-    Column("writer", String(32), nullable=False),
+    Column("writer", Word, nullable=False),
     Column("next_sequence", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),
     Column("attempt", Integer, nullable=False, server_default="0"),
@@ -96,7 +98,7 @@ dead_letters = Table(
     Column("writer_id", ForeignKey("writers.id"), nullable=False, index=True),
     Column("sequence", BigInteger, nullable=False),
     Column("count", BigInteger),
-    Column("reason", String(32), nullable=False),
+    Column("reason", Word, nullable=False),
     Column("message", LongText, nullable=False),
     Column("payload", LongBlob, nullable=False),
     Column("time", BigInteger, nullable=False),
@@ -106,9 +108,9 @@ experiments = Table(
     "experiments",
     metadata,
     Column("experiment_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("name", String(500).with_variant(mysql.VARCHAR(500, collation="utf8mb4_bin"), "mysql", "mariadb"), nullable=False, unique=True),
+    Column("name", ExactText(500), nullable=False, unique=True),
     Column("artifact_location", LongText, nullable=False),
-    Column("lifecycle_stage", String(16), nullable=False),
+    Column("lifecycle_stage", State, nullable=False),
     Column("creation_time", BigInteger, nullable=False),
     Column("last_update_time", BigInteger, nullable=False),
     Column("lifecycle_stamp", Stamp, nullable=False),
@@ -132,10 +134,10 @@ runs = Table(
     Column("experiment_id", BigInteger, nullable=False),
     Column("name", LongText),
     Column("user_id", LongText, nullable=False),
-    Column("status", String(16), nullable=False),
+    Column("status", State, nullable=False),
     Column("start_time", BigInteger, nullable=False),
     Column("end_time", BigInteger),
-    Column("lifecycle_stage", String(16), nullable=False),
+    Column("lifecycle_stage", State, nullable=False),
     Column("artifact_uri", LongText),
     Column("started", SmallInteger, nullable=False),
     Column("dropped", BigInteger, nullable=False),
@@ -143,7 +145,7 @@ runs = Table(
     Column("lifecycle_stamp", Stamp, nullable=False),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("status_reason", LongText),
-    Column("lost_status", String(16)),
+    Column("lost_status", State),
     Index("ix_runs_experiment_id_start_time", "experiment_id", "start_time"),
 )
 """`started` is 0 for a run of which only other events than its start have come. `name` repeats the tag mlflow.runName.
@@ -238,12 +240,12 @@ artifacts = Table(
     "artifacts",
     metadata,
     Column("run", ForeignKey("runs.id"), primary_key=True),
-    Column("path_hash", String(64), primary_key=True),
+    Column("path_hash", Hash, primary_key=True),
     Column("path", LongText, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("snapshot", LongText, nullable=False),
-    Column("sha256", String(64)),
-    Column("state", String(16), nullable=False, index=True),
+    Column("sha256", Hash),
+    Column("state", State, nullable=False, index=True),
     Column("reason", LongText),
     Column("stamp", Stamp, nullable=False),
 )
@@ -257,7 +259,7 @@ archives = Table(
     Column("uri", LongText, nullable=False),
     Column("events", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("sha256", Hash, nullable=False),
     Column("time", BigInteger, nullable=False),
 )
 """Where the ledger of an ended run has gone; its rows are no longer in `ledger`."""

@@ -14,12 +14,13 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     SmallInteger,
-    String,
     Table,
-    Text,
     UniqueConstraint,
 )
 from sqlalchemy.dialects import mysql
+
+from flightlog.stores.sql.migrations.steps import create_tables, seed
+from flightlog.stores.sql.texts import ExactText
 
 revision = "0001"
 down_revision = None
@@ -27,10 +28,10 @@ branch_labels = None
 depends_on = None
 
 BigKey = BigInteger().with_variant(Integer, "sqlite")
-LongText = Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql", "mariadb")
+LongText = ExactText()
 LongBlob = LargeBinary().with_variant(mysql.LONGBLOB(), "mysql", "mariadb")
-Exact = String(256, collation=None).with_variant(mysql.VARCHAR(256, collation="utf8mb4_bin"), "mysql", "mariadb")
-Stamp = String(64)
+Exact = ExactText(256)
+Stamp = ExactText(64)
 
 
 def _text_index(name: str) -> Index:
@@ -58,7 +59,7 @@ writers = Table(
     metadata,
     Column("id", BigKey, primary_key=True),
     Column("subject", Exact, nullable=False),
-    Column("writer", String(32), nullable=False),
+    Column("writer", ExactText(32), nullable=False),
     Column("next_sequence", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),
     UniqueConstraint("subject", "writer"),
@@ -82,7 +83,7 @@ dead_letters = Table(
     Column("writer_id", ForeignKey("writers.id"), nullable=False, index=True),
     Column("sequence", BigInteger, nullable=False),
     Column("count", BigInteger),
-    Column("reason", String(32), nullable=False),
+    Column("reason", ExactText(32), nullable=False),
     Column("message", LongText, nullable=False),
     Column("payload", LongBlob, nullable=False),
     Column("time", BigInteger, nullable=False),
@@ -92,9 +93,9 @@ experiments = Table(
     "experiments",
     metadata,
     Column("experiment_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("name", String(500).with_variant(mysql.VARCHAR(500, collation="utf8mb4_bin"), "mysql", "mariadb"), nullable=False, unique=True),
+    Column("name", ExactText(500), nullable=False, unique=True),
     Column("artifact_location", LongText, nullable=False),
-    Column("lifecycle_stage", String(16), nullable=False),
+    Column("lifecycle_stage", ExactText(16), nullable=False),
     Column("creation_time", BigInteger, nullable=False),
     Column("last_update_time", BigInteger, nullable=False),
     Column("lifecycle_stamp", Stamp, nullable=False),
@@ -118,10 +119,10 @@ runs = Table(
     Column("experiment_id", BigInteger, nullable=False),
     Column("name", LongText),
     Column("user_id", LongText, nullable=False),
-    Column("status", String(16), nullable=False),
+    Column("status", ExactText(16), nullable=False),
     Column("start_time", BigInteger, nullable=False),
     Column("end_time", BigInteger),
-    Column("lifecycle_stage", String(16), nullable=False),
+    Column("lifecycle_stage", ExactText(16), nullable=False),
     Column("artifact_uri", LongText),
     Column("started", SmallInteger, nullable=False),
     Column("dropped", BigInteger, nullable=False),
@@ -203,12 +204,12 @@ artifacts = Table(
     "artifacts",
     metadata,
     Column("run", ForeignKey("runs.id"), primary_key=True),
-    Column("path_hash", String(64), primary_key=True),
+    Column("path_hash", ExactText(64), primary_key=True),
     Column("path", LongText, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("snapshot", LongText, nullable=False),
-    Column("sha256", String(64)),
-    Column("state", String(16), nullable=False, index=True),
+    Column("sha256", ExactText(64)),
+    Column("state", ExactText(16), nullable=False, index=True),
     Column("reason", LongText),
     Column("stamp", Stamp, nullable=False),
 )
@@ -216,9 +217,11 @@ artifacts = Table(
 
 def upgrade() -> None:
     """Go from an empty database to this version."""
-    metadata.create_all(op.get_bind())
+    connection = op.get_bind()
+    create_tables(connection, metadata.sorted_tables)
     default = {"experiment_id": 0, "name": "Default", "artifact_location": "", "lifecycle_stage": "active"}
-    op.bulk_insert(experiments, [{**default, "creation_time": 0, "last_update_time": 0, "lifecycle_stamp": "", "name_stamp": ""}])
+    times = {"creation_time": 0, "last_update_time": 0, "lifecycle_stamp": "", "name_stamp": ""}
+    seed(connection, experiments, [{**default, **times}])
 
 
 def downgrade() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, SmallInteger, String, Table, Text
-from sqlalchemy.dialects import mysql
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, SmallInteger, Table
+
+from flightlog.stores.sql.migrations.steps import add_columns, create_tables, seed
+from flightlog.stores.sql.texts import ExactText
 
 revision = "0002"
 down_revision = "0001"
@@ -12,8 +14,8 @@ branch_labels = None
 depends_on = None
 
 STRIPES = 64
-LongText = Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql", "mariadb")
-Exact = String(256, collation=None).with_variant(mysql.VARCHAR(256, collation="utf8mb4_bin"), "mysql", "mariadb")
+LongText = ExactText()
+Exact = ExactText(256)
 BigKey = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData(
@@ -44,7 +46,7 @@ archives = Table(
     Column("uri", LongText, nullable=False),
     Column("events", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("sha256", String(64), nullable=False),
+    Column("sha256", ExactText(64), nullable=False),
     Column("time", BigInteger, nullable=False),
 )
 
@@ -59,13 +61,18 @@ tombstones = Table(
 def upgrade() -> None:
     """Add what is new; rows that are there take the defaults."""
     connection = op.get_bind()
-    metadata.create_all(connection, tables=[stripes, attempts, archives, tombstones])
-    op.bulk_insert(stripes, [{"id": number} for number in range(STRIPES)])
-    op.add_column("writers", Column("attempt", Integer, nullable=False, server_default="0"))
-    op.add_column("runs", Column("attempt", Integer, nullable=False, server_default="0"))
-    op.add_column("runs", Column("status_reason", LongText))
-    op.add_column("runs", Column("lost_status", String(16)))
-    op.add_column("metric_chunks", Column("attempt", Integer, nullable=False, server_default="0"))
+    create_tables(connection, [stripes, attempts, archives, tombstones])
+    seed(connection, stripes, [{"id": number} for number in range(STRIPES)])
+    add_columns(connection, "writers", _attempt())
+    add_columns(connection, "runs", _attempt(), Column("status_reason", LongText), Column("lost_status", ExactText(16)))
+    add_columns(connection, "metric_chunks", _attempt())
+    if connection.dialect.name == "postgresql":
+        for table in ("ledger", "metric_chunks"):  # what is compressed already is not worth a second try
+            op.execute(f"ALTER TABLE {table} ALTER COLUMN body SET STORAGE EXTERNAL")
+
+
+def _attempt() -> Column[int]:
+    return Column("attempt", Integer, nullable=False, server_default="0")
 
 
 def downgrade() -> None:
