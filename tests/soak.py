@@ -9,6 +9,7 @@ no segment may be left in the spool. The seed decides what is done when; it is p
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import signal
@@ -151,7 +152,7 @@ class Soak:
             assert points.step.tolist() == list(range(count))
             assert (points.value == points.step * 0.5).all()
             sequences = [(block.writer, block.first_sequence, block.end) for block in store.ledger(producer.run_id)]
-            assert all(before[2] == after[1] for before, after in zip(sequences, sequences[1:], strict=False)), sequences
+            assert all(before[2] == after[1] for before, after in itertools.pairwise(sequences)), sequences
             total += count
         assert store.dead_letters() == []
         return total
