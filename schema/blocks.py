@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgpack
 import numpy as np
@@ -30,13 +30,17 @@ MAX_SIZE = 256 << 20
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name)."""
+    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name).
+
+    `body` is the body that the block came in, if it is still whole, so that nobody needs to encode it again.
+    """
 
     subject: str
     writer: WriterId
     first_sequence: int
     names: Mapping[int, str]
     records: Records
+    body: bytes | None = field(default=None, compare=False)
 
     @property
     def end(self) -> int:
@@ -48,7 +52,9 @@ class Block:
         return self.part(max(sequence - self.first_sequence, 0), len(self.records))
 
     def part(self, start: int, stop: int) -> Block:
-        """Return the events `start` .. `stop`, counted from the block's first."""
+        """Return the events `start` .. `stop`, counted from the block's first; the block itself where those are all."""
+        if start == 0 and stop == len(self.records):
+            return self
         return Block(self.subject, self.writer, self.first_sequence + start, self.names, self.records.take(slice(start, stop)))
 
 
