@@ -30,7 +30,10 @@ MAX_SIZE = 256 << 20
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name)."""
+    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name).
+
+    `body` is the body that the block came in, if it is still whole, so that nobody needs to encode it again.
+    """
 
     subject: str
     writer: WriterId
@@ -38,7 +41,6 @@ class Block:
     names: Mapping[int, str]
     records: Records
     body: bytes | None = field(default=None, compare=False)
-    """The encoded body, where the block came as one: whoever keeps it whole need not encode it again."""
 
     @property
     def end(self) -> int:
@@ -50,7 +52,9 @@ class Block:
         return self.part(max(sequence - self.first_sequence, 0), len(self.records))
 
     def part(self, start: int, stop: int) -> Block:
-        """Return the events `start` .. `stop`, counted from the block's first."""
+        """Return the events `start` .. `stop`, counted from the block's first; the block itself where those are all."""
+        if start == 0 and stop == len(self.records):
+            return self
         return Block(self.subject, self.writer, self.first_sequence + start, self.names, self.records.take(slice(start, stop)))
 
 

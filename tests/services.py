@@ -146,6 +146,8 @@ class DatabaseServer(Server):
 
     def __init__(self) -> None:
         super().__init__()
+        self.databases: set[str] = set()
+        """The databases that tests have made once and share."""
         self._numbers = itertools.count()
 
     def url_of(self, database: str) -> str:
