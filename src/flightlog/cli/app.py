@@ -11,6 +11,7 @@ import typer
 from flightlog.cli import exits, runs
 from flightlog.cli.doctor import doctor
 from flightlog.cli.status import status
+from flightlog.cli.sync import sync
 from flightlog.cli.versions import flightlog_version
 from flightlog.cli.worker import WorkerCommand, worker
 from flightlog.schema.errors import FlightlogException
@@ -26,6 +27,7 @@ app.command(cls=WorkerCommand, epilog=exits.SENTENCE)(worker)
 app.command(epilog=exits.SENTENCE)(status)
 app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
+app.command(epilog=exits.SENTENCE)(sync)
 
 
 def _print_version(wanted: bool) -> None:
