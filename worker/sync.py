@@ -115,7 +115,7 @@ class Shipment:
         self._runs: set[str] = set()
 
     def ship(self, *, final: bool = False) -> bool:
-        """Read all copies once: first the ledgers, which have what was freed from the journals. Say whether anything was missing on the way."""
+        """Read all copies once: first the ledgers, which have what was freed from the journals. Say whether anything was missing."""
         shortages: list[Shortage] = []
         self.synced.open_journals = 0
         for copy in self._copies:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flightlog.cli import exits, runs
+from flightlog.cli import exits, imports, runs
 from flightlog.cli.doctor import doctor
 from flightlog.cli.status import status
 from flightlog.cli.sync import sync
@@ -28,6 +28,7 @@ app.command(epilog=exits.SENTENCE)(status)
 app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
 app.command(epilog=exits.SENTENCE)(sync)
+app.add_typer(imports.app, name="import")
 
 
 def _print_version(wanted: bool) -> None:
