@@ -44,7 +44,18 @@ class SpoolSource:
         self._position = position
         self._tails: dict[WriterId, Tail] = {}
         self._aside: set[WriterId] = set()
-        self._bell = _open_bell(folder / DOORBELL)
+        self._bell = self._hang_bell()
+
+    def _hang_bell(self) -> int | None:
+        return _open_bell(self._folder / DOORBELL)
+
+    def _tail(self, writer: WriterId) -> Tail:
+        return Tail(self._folder, writer)
+
+    def _pass_over(self, entry: os.DirEntry[str]) -> None:
+        """Look at a file of the folder that is no segment."""
+        if entry.name.endswith(frames.NEW_SUFFIX):
+            _delete_stale(entry)
 
     def take(self, limit: int) -> list[Block | Gap]:
         """Return what is there now, about `limit` events or `BATCH_BYTES` at the most. Whoever was served last waits longest the next time.
@@ -101,12 +112,12 @@ class SpoolSource:
                 continue
             if parsed is not None:
                 found.setdefault(parsed[0], []).append(parsed[1])
-            elif entry.name.endswith(frames.NEW_SUFFIX):
-                _delete_stale(entry)
+            else:
+                self._pass_over(entry)
         for writer, numbers in found.items():
             tail = self._tails.get(writer)
             if tail is None:
-                tail = self._tails[writer] = Tail(self._folder, writer)
+                tail = self._tails[writer] = self._tail(writer)
             tail.segments = sorted(set(numbers) - tail.kept)
         for writer in [writer for writer, tail in self._tails.items() if not tail.segments and writer not in found]:
             self._tails.pop(writer).close()

@@ -100,7 +100,7 @@ class Tail:
         """Open the next segment that has begun. One of a dead writer that has not is deleted, one that cannot be read set aside."""
         for number in [number for number in self.segments if number > self._last_finished]:
             try:
-                segment = OpenSegment.open(self.path(number))
+                segment = self._opened(number)
             except frames.NewerVersion:
                 raise
             except frames.Blank as error:
@@ -114,6 +114,9 @@ class Tail:
                 self._begin(segment)
                 return True
         return False
+
+    def _opened(self, number: int) -> OpenSegment:
+        return OpenSegment.open(self.path(number))
 
     def _begin(self, segment: OpenSegment) -> None:
         self._current = segment
@@ -204,13 +207,13 @@ class Tail:
 
     def _first_sequence(self, number: int) -> int | None:
         try:
-            segment = OpenSegment.open(self.path(number))
+            segment = self._opened(number)
         except (OSError, frames.NotASegment):
             return None
         segment.close()
         return segment.header.first_sequence
 
-    def _missing_before(self, segment: OpenSegment) -> Gap:
+    def _missing_before(self, segment: OpenSegment) -> Gap | None:
         message = f"{self._at - self.sequence} events of the journal before segment {segment.path.name} are missing"
         return self._gap("missing", message, self._at)
 
