@@ -24,6 +24,7 @@ metadata = MetaData(
     }
 )
 runs = Table("runs", metadata, Column("id", BigKey, primary_key=True))  # what the new tables refer to
+writers = Table("writers", metadata, Column("id", BigKey, primary_key=True), Column("attempt", Integer))
 
 stripes = Table("stripes", metadata, Column("id", SmallInteger, primary_key=True, autoincrement=False))
 
@@ -61,7 +62,8 @@ def upgrade() -> None:
     connection = op.get_bind()
     metadata.create_all(connection, tables=[stripes, attempts, archives, tombstones])
     op.bulk_insert(stripes, [{"id": number} for number in range(STRIPES)])
-    op.add_column("writers", Column("attempt", Integer, nullable=False, server_default="0"))
+    op.add_column("writers", Column("attempt", Integer))
+    op.execute(writers.update().values(attempt=0))
     op.add_column("runs", Column("attempt", Integer, nullable=False, server_default="0"))
     op.add_column("runs", Column("status_reason", LongText))
     op.add_column("runs", Column("lost_status", String(16)))
