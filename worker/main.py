@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     location = locate(options.tracking_uri, Settings(artifact_root=options.artifact_root))
-    run_spool_worker(replace(location, spool=Path(options.spool).resolve()), options.idle)
+    lost_after = Settings.from_environ(os.environ).lost_after
+    run_spool_worker(replace(location, spool=Path(options.spool).resolve()), options.idle, lost_after)
     return 0
 
 

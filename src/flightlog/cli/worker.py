@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from flightlog.cli import exits, output, places
 from flightlog.cli.options import TrackingUri
 from flightlog.producer import doorbell
 from flightlog.schema.names import WORKER_LOG
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, Settings
 from flightlog.worker.spool import run_spool_worker
 from flightlog.worker.status import is_worker_running
 
@@ -52,7 +53,7 @@ def worker(
         return
     logging.basicConfig(format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("flightlog").setLevel(logging.INFO)
-    if not run_spool_worker(location, idle):
+    if not run_spool_worker(location, idle, Settings.from_environ(os.environ).lost_after):
         _refuse(location)
 
 
