@@ -44,6 +44,8 @@ class Settings:
     spool_full: FullPolicy = "drop"
     worker_idle: float = 10.0
     start_worker: bool = True
+    heartbeat: float = 30.0
+    lost_after: float = 300.0
 
     @staticmethod
     def from_environ(environ: Mapping[str, str]) -> Settings:
@@ -71,6 +73,11 @@ class Settings:
         policy = environ.get("FLIGHTLOG_SPOOL_FULL") or "drop"
         if policy not in ("drop", "block", "raise"):
             raise InvalidParameter(f"FLIGHTLOG_SPOOL_FULL must be drop, block or raise, not {policy!r}")
+        heartbeat, lost_after = number("HEARTBEAT", 30.0), number("LOST_AFTER", 300.0)
+        if 0 < lost_after < 2 * heartbeat:
+            raise InvalidParameter(
+                f"FLIGHTLOG_LOST_AFTER must be 0 or at least twice FLIGHTLOG_HEARTBEAT, which is {heartbeat:g}, not {lost_after:g}"
+            )
         return Settings(
             tracking_uri=text("TRACKING_URI"),
             queue_uri=environ.get("FLIGHTLOG_QUEUE_URI") or None,
@@ -86,6 +93,8 @@ class Settings:
             spool_full=policy,  # type: ignore[arg-type]  # checked above
             worker_idle=number("WORKER_IDLE", 10.0),
             start_worker=flag("START_WORKER", default=True),
+            heartbeat=heartbeat,
+            lost_after=lost_after,
         )
 
 

@@ -29,6 +29,8 @@ SLICE = 5.0
 LINGER = 0.03
 """Seconds that a drain waits for more before it gives its shard back: entries come in small numbers, close to each other."""
 RENEW_EVERY = LEASE / 3000
+LONGEST_PAUSE = 180.0
+"""Seconds between two housekeeping jobs after which nobody counts as having looked after the queue."""
 MAINTENANCE = 10.0
 """Seconds that one housekeeping job may take."""
 
@@ -41,6 +43,7 @@ class Filing:
     store: Store
     ring: Callable[[list[int]], None]
     schedule_housekeeping: Callable[[], None]
+    lost_after: float
 
 
 class _Opened:
@@ -87,7 +90,7 @@ def _open(location: Location) -> Filing:
     store = open_store(location.database_url)
     streams = Streams(str(location.queue_uri))
     rings = Rings(streams)
-    return Filing(streams, store, rings.ring, rings.schedule_housekeeping)
+    return Filing(streams, store, rings.ring, rings.schedule_housekeeping, Settings.from_environ(os.environ).lost_after)
 
 
 def close() -> None:
@@ -158,9 +161,20 @@ def housekeep() -> None:
     """Keep the store in order, announce artifacts that wait, call for shards in which something was left, and see that this goes on."""
     work = filing()
     work.schedule_housekeeping()
-    lengths = work.streams.lengths()
-    work.ring([shard for shard, length in enumerate(lengths) if length])
+    waiting = [shard for shard, length in enumerate(work.streams.lengths()) if length]
+    work.ring(waiting)
     Announcements(work.streams, work.store).sweep()
+    if not waiting:
+        _mark_lost(work)
     deadline = time.monotonic() + MAINTENANCE
     while time.monotonic() < deadline and work.store.maintain():
         pass
+
+
+def _mark_lost(work: Filing) -> None:
+    """Take silent runs for lost, where the queue has been looked after for long enough to know that it is they who are silent."""
+    watched = work.streams.watched(time.time(), LONGEST_PAUSE)
+    if not work.lost_after or watched < work.lost_after:
+        return
+    while count := work.store.mark_lost(int(1000 * work.lost_after)):
+        log.warning("%d runs are lost: nothing was heard of them for %g s", count, work.lost_after)

@@ -36,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(location: Location, idle: float | None) -> None:
     """Ship the spool where there is a queue, else file it. Each loads only what it needs: SQLAlchemy, or redis and RQ."""
     if location.queue_uri is None:
+        from flightlog.schema.settings import Settings  # noqa: PLC0415 - see above
         from flightlog.worker.spool import run_spool_worker  # noqa: PLC0415 - see above
 
-        run_spool_worker(location, idle)
+        run_spool_worker(location, idle, Settings.from_environ(os.environ).lost_after)
     else:
         from flightlog.worker.shipper import run_shipper  # noqa: PLC0415 - see above
 

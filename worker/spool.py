@@ -39,8 +39,8 @@ class Stoppable(Protocol):
         """Leave after what is in hand. Safe in a signal handler."""
 
 
-def run_spool_worker(location: Location, idle: float | None = None) -> bool:
-    """File events until stopped, or idle for so many seconds. False if another worker is at it."""
+def run_spool_worker(location: Location, idle: float | None = None, lost_after: float = 0.0) -> bool:
+    """File events until stopped, or idle for so many seconds; see `Ingest`. False if another worker is at it."""
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
         if not mine:
@@ -48,15 +48,15 @@ def run_spool_worker(location: Location, idle: float | None = None) -> bool:
         raise_file_limit()
         store = open_store(location.database_url)
         try:
-            _run(location, store, idle)
+            _run(location, store, idle, lost_after)
         finally:
             store.close()
     return True
 
 
-def _run(location: Location, store: Store, idle: float | None) -> None:
+def _run(location: Location, store: Store, idle: float | None, lost_after: float) -> None:
     source = SpoolSource(location.spool, store.position)
-    ingest = Ingest(source, store, Uploads(location.spool, store), idle)
+    ingest = Ingest(source, store, Uploads(location.spool, store), idle, lost_after)
     try:
         with stopped_by_signals(ingest):
             log.info("filing %s into %s", location.spool, location.tracking_uri)

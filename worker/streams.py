@@ -30,6 +30,8 @@ from flightlog.schema.names import SHARDS, shard_key, shard_of
 from flightlog.schema.settings import without_password
 
 FIELD = b"e"
+WATCH = "flightlog:watch"
+"""Since when, without a break, and when last, somebody has looked after the queue."""
 PAGE = 16
 """Entries that are fetched at once; each has at most about a mebibyte, unless an event is larger."""
 LEASE = 10_000
@@ -162,6 +164,15 @@ class Streams:
         with self.guarded():
             turn: Any = self.redis.incr(shard_key(shard, "turn"))
         return int(turn)
+
+    def watched(self, now: float, longest_pause: float) -> float:
+        """Note that somebody looks after the queue; return for how many seconds that has been so without a longer pause."""
+        with self.guarded():
+            said: Any = self.redis.get(WATCH)
+            since, latest = msgpack.unpackb(said) if said else (now, now)
+            since = since if 0 <= now - latest <= longest_pause else now
+            self.redis.set(WATCH, msgpack.packb([since, now]))
+        return float(now - since)
 
     def close(self) -> None:
         """Close the connections."""

@@ -14,7 +14,7 @@ from flightlog.schema.errors import DecodeError
 from flightlog.schema.events import Event
 from flightlog.schema.records import Ints
 from flightlog.stores.batches import experiment_of
-from flightlog.stores.sql.points import PointsBuilder
+from flightlog.stores.sql.points import PointsBuilder, Series
 
 TABLE_SIZE = 1 << 16
 """Metric ids below this are looked up in an array."""
@@ -43,13 +43,23 @@ def open_block(writer_id: int, block: Block) -> OpenedBlock:
     return OpenedBlock(writer_id, block, metrics, [(index, _decoded(block, index)) for index in others.tolist()])
 
 
-def add_points(opened: OpenedBlock, builder: PointsBuilder) -> None:
-    """Hand the points on to the batch."""
-    metrics, subject = opened.metrics, opened.block.subject
+def add_points(opened: OpenedBlock, rows: slice, builder: PointsBuilder, attempt: int, floor: int | None) -> None:
+    """Hand some of the points on to the batch, as those of an attempt that is hidden from the step `floor` on."""
+    metrics = _take(opened.metrics, rows)
+    if floor is None:
+        _add(opened, metrics, builder, attempt, hidden=False)
+    else:
+        hidden = metrics.step >= floor
+        _add(opened, _take(metrics, ~hidden), builder, attempt, hidden=False)
+        _add(opened, _take(metrics, hidden), builder, attempt, hidden=True)
+
+
+def _add(opened: OpenedBlock, metrics: MetricColumns, builder: PointsBuilder, attempt: int, *, hidden: bool) -> None:
     if not len(metrics):
         return
     ids, index = _distinct(metrics.id)
-    numbers = np.array([builder.number((subject, opened.block.names[number])) for number in ids.tolist()], np.int64)
+    subject, names = opened.block.subject, opened.block.names
+    numbers = np.array([builder.number(Series(subject, names[number], attempt, hidden)) for number in ids.tolist()], np.int64)
     builder.add(numbers[index], metrics.step, metrics.time, metrics.value)
 
 
@@ -76,7 +86,7 @@ def _distinct(ids: Ints) -> tuple[Ints, Ints]:
     return distinct, table[ids]
 
 
-def _take(metrics: MetricColumns, which: npt.NDArray[np.bool_]) -> MetricColumns:
+def _take(metrics: MetricColumns, which: npt.NDArray[np.bool_] | slice) -> MetricColumns:
     return MetricColumns(metrics.event[which], metrics.id[which], metrics.step[which], metrics.time[which], metrics.value[which])
 
 

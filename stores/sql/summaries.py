@@ -54,7 +54,7 @@ def summarise(groups: Groups) -> list[MetricSummary]:
         (ends - starts).tolist(),
         np.add.reduceat(~np.isfinite(groups.value), starts, dtype=np.int64).tolist(),
     )
-    return [MetricSummary(name, *rest) for (_, name), *rest in zip(groups.series, *columns, strict=True)]
+    return [MetricSummary(series.metric, *rest) for series, *rest in zip(groups.series, *columns, strict=True)]
 
 
 def _first_equal(groups: Groups, wanted: Floats) -> Ints:

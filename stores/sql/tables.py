@@ -71,10 +71,13 @@ writers = Table(
     Column("writer", Word, nullable=False),
     Column("next_sequence", BigInteger, nullable=False),
     Column("updated", BigInteger, nullable=False),
-    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("attempt", Integer),
     UniqueConstraint("subject", "writer"),
 )
-"""The positions: `next_sequence` is the next that the store expects. `updated` is the store's clock, `attempt` that of the run."""
+"""The positions: `next_sequence` is the next that the store expects. `updated` is the store's clock.
+
+`attempt` is that of the run to which the writer's events belong, NULL as long as none has come.
+"""
 
 stripes = Table("stripes", metadata, Column("id", SmallInteger, primary_key=True, autoincrement=False))
 """`STRIPES` rows that are there to be locked: whoever changes a subject holds the row of its stripe."""

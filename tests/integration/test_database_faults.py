@@ -87,7 +87,12 @@ def journal(writer: int, runs: Sequence[str], seed: int) -> list[list[Block | Ga
                 tag(f"t{draw.randrange(3)}", f"{writer}-{number}", time=1000 + number),
                 param(f"p{draw.randrange(5)}", "same"),
             ]
-            item = block(run, *([started(f"{7 + number % 2}", f"e{number % 2}"), *facts[1:]] if number == 0 else facts), writer=identity, first=4 * number)
+            item = block(
+                run,
+                *([started(f"{7 + number % 2}", f"e{number % 2}"), *facts[1:]] if number == 0 else facts),
+                writer=identity,
+                first=4 * number,
+            )
             batches.append([item] * draw.choice([1, 1, 2]))
     return batches
 
@@ -127,7 +132,10 @@ def test_writers_that_come_to_one_run_at_the_same_moment_lose_nothing(url: str) 
 def comparable(store: Store, runs: list[str]) -> dict[str, object]:
     """Return what does not depend on who came first."""
     found = everything(store, runs)
-    return found | {"experiments": sorted((item["experiment_id"], item["name"]) for item in found["experiments"]), "letters": sorted(found["letters"])}
+    return found | {
+        "experiments": sorted((item["experiment_id"], item["name"]) for item in found["experiments"]),
+        "letters": sorted(found["letters"]),
+    }
 
 
 def test_workers_may_found_one_experiment_and_name_one_metric_at_the_same_time(url: str) -> None:
@@ -304,15 +312,30 @@ UNAVAILABLE = {
     "a table that somebody dropped": ("SELECT * FROM nowhere", "SELECT * FROM nowhere"),
     "a right that is missing": ("SET ROLE pg_monitor; SELECT * FROM runs", "SET ROLE nobody"),
     "a read-only transaction": ("SET TRANSACTION READ ONLY; DELETE FROM runs", None),
-    "a statement that takes too long": ("SET LOCAL statement_timeout = 20; SELECT pg_sleep(5)", "SET STATEMENT max_statement_time=0.02 FOR SELECT SLEEP(5) FROM (SELECT 1 UNION SELECT 2) AS t"),
-    "a full disk": ("DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$", "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1021"),
-    "too many connections": ("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53300'; END $$", "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1040"),
+    "a statement that takes too long": (
+        "SET LOCAL statement_timeout = 20; SELECT pg_sleep(5)",
+        "SET STATEMENT max_statement_time=0.02 FOR SELECT SLEEP(5) FROM (SELECT 1 UNION SELECT 2) AS t",
+    ),
+    "a full disk": (
+        "DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$",
+        "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1021",
+    ),
+    "too many connections": (
+        "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53300'; END $$",
+        "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1040",
+    ),
 }
 FAULTS = {
     "a number out of range": ("SELECT 9223372036854775807 + 1", "SELECT 9223372036854775807 + 1"),
-    "a key that is too long": ("INSERT INTO metric_names (name) VALUES (repeat('x', 300))", "INSERT INTO metric_names (name) VALUES (repeat('x', 300))"),
+    "a key that is too long": (
+        "INSERT INTO metric_names (name) VALUES (repeat('x', 300))",
+        "INSERT INTO metric_names (name) VALUES (repeat('x', 300))",
+    ),
     "NULL where it must not be": ("INSERT INTO metric_names (name) VALUES (NULL)", "INSERT INTO metric_names (name) VALUES (NULL)"),
-    "a limit of the program": ("DO $$ BEGIN RAISE EXCEPTION 'wide' USING ERRCODE = '54011'; END $$", "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1118"),
+    "a limit of the program": (
+        "DO $$ BEGIN RAISE EXCEPTION 'wide' USING ERRCODE = '54011'; END $$",
+        "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1118",
+    ),
 }
 
 
@@ -413,7 +436,11 @@ def test_a_migration_that_was_killed_is_finished_by_the_next(mariadb_server: Mar
         for statement in ("DROP TABLE tombstones", "DELETE FROM stripes WHERE id > 5", "ALTER TABLE metric_chunks DROP COLUMN attempt"):
             with engine.begin() as connection:
                 connection.execute(text(statement))
-        for statement in ("ALTER TABLE runs DROP COLUMN lost_status", "DROP INDEX ix_params_key_value_run ON params", "DELETE FROM alembic_version"):
+        for statement in (
+            "ALTER TABLE runs DROP COLUMN lost_status",
+            "DROP INDEX ix_params_key_value_run ON params",
+            "DELETE FROM alembic_version",
+        ):
             with engine.begin() as connection:
                 connection.execute(text(statement))
         open_store(fresh).close()
@@ -433,7 +460,13 @@ def test_every_scheme_opens_its_server(scheme: str, request: pytest.FixtureReque
 
 @pytest.mark.parametrize(
     "database_url",
-    ["postgres://ada:hunter2@host/name", "postgresql+psycopg2://ada:hunter2@host/name", "mysql+aiomysql://ada:hunter2@host/name", "sqlite+x://ada:hunter2@h/n", "postgresql://ada:hunter2@host:port/name"],
+    [
+        "postgres://ada:hunter2@host/name",
+        "postgresql+psycopg2://ada:hunter2@host/name",
+        "mysql+aiomysql://ada:hunter2@host/name",
+        "sqlite+x://ada:hunter2@h/n",
+        "postgresql://ada:hunter2@host:port/name",
+    ],
 )
 def test_a_url_that_is_refused_does_not_show_its_password(database_url: str) -> None:
     with pytest.raises(InvalidParameter) as refused:

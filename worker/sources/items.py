@@ -43,6 +43,12 @@ class ItemSource:
         """Nobody writes to what this source reads."""
         return False
 
+    has_lost_writers = False
+
+    def living(self) -> tuple[str, ...]:
+        """Nobody is known to live: who wrote what is read here is not looked at."""
+        return ()
+
     def close(self) -> None:
         """Let go of what is left."""
         self._items = chain[Block | Gap]()

@@ -43,7 +43,8 @@ class SpoolSource:
         self._folder = folder
         self._position = position
         self._tails: dict[WriterId, Tail] = {}
-        self._aside: set[WriterId] = set()
+        self._aside: dict[WriterId, str | None] = {}
+        self._has_lost_writers = False
         self._bell = self._hang_bell()
 
     def _hang_bell(self) -> int | None:
@@ -92,7 +93,7 @@ class SpoolSource:
             self._set_aside(tail)
 
     def _set_aside(self, tail: Tail) -> None:
-        self._aside.add(tail.writer)
+        self._aside[tail.writer] = tail.subject
         self._tails.pop(tail.writer).close()
 
     def _is_ready(self, tail: Tail) -> bool:
@@ -114,13 +115,26 @@ class SpoolSource:
                 found.setdefault(parsed[0], []).append(parsed[1])
             else:
                 self._pass_over(entry)
-        for writer, numbers in found.items():
+        for writer, numbers in sorted(found.items(), key=self._age):
             tail = self._tails.get(writer)
             if tail is None:
                 tail = self._tails[writer] = self._tail(writer)
             tail.segments = sorted(set(numbers) - tail.kept)
         for writer in [writer for writer, tail in self._tails.items() if not tail.segments and writer not in found]:
-            self._tails.pop(writer).close()
+            tail = self._tails.pop(writer)
+            self._has_lost_writers |= tail.abandoned
+            tail.close()
+
+    def _age(self, found: tuple[WriterId, list[int]]) -> int:
+        """Return when a journal that is new here began, ms: the store should hear of an earlier attempt before it hears of a later one."""
+        writer, numbers = found
+        if writer in self._tails:
+            return 0
+        try:
+            header, _ = frames.read_header(self._folder / frames.segment_name(writer, min(numbers)))
+        except (OSError, frames.NotASegment):
+            return 0  # whoever reads it will say why
+        return header.created
 
     def acknowledge(self, applied: Applied) -> None:
         """Write the positions into the journals' headers and delete the segments that the store has whole."""
@@ -170,6 +184,16 @@ class SpoolSource:
     def is_live(self) -> bool:
         """Whether there are journals that are not read to their end."""
         return any(tail.segments for tail in self._tails.values())
+
+    @property
+    def has_lost_writers(self) -> bool:
+        """See `Source.has_lost_writers`: the lock of a journal that was not closed was free."""
+        return self._has_lost_writers or any(tail.abandoned for tail in self._tails.values())
+
+    def living(self) -> set[str]:
+        """See `Source.living`. When there is nothing to take, what is left of a journal belongs to a living writer."""
+        subjects = {tail.subject for tail in self._tails.values() if tail.segments}
+        return {subject for subject in (*subjects, *self._aside.values()) if subject is not None}
 
     def close(self) -> None:
         """Close all files."""

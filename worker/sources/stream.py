@@ -82,6 +82,12 @@ class StreamSource:
         """Whether entries may come: always."""
         return True
 
+    has_lost_writers = False
+
+    def living(self) -> tuple[str, ...]:
+        """Nobody is known to live but by what is heard: the writers are on other machines."""
+        return ()
+
     def close(self) -> None:
         """Let go of nothing: the connection is its owner's."""
 

@@ -50,7 +50,8 @@ class Tail:
     """Reads one writer's segments in order and remembers how far the store has come.
 
     `sequence` says what is read next; `committed` what the store has. `segments` are the numbers of the files not yet freed, `kept` those
-    of files that may not be deleted. `setbacks` counts how often in a row the store took nothing of what was read.
+    of files that may not be deleted. `setbacks` counts how often in a row the store took nothing of what was read. `abandoned` says that
+    the writer has died without closing its journal.
     """
 
     def __init__(self, folder: Path, writer: WriterId, position: int | None = None) -> None:
@@ -63,6 +64,7 @@ class Tail:
         self.segments: list[int] = []
         self.kept: set[int] = set()
         self.setbacks = 0
+        self.abandoned = False
         self._folder = folder
         self._waited_for: int | None = None
         self._current: OpenSegment | None = None
@@ -223,7 +225,9 @@ class Tail:
         if end is not None:
             return Bounds(end)
         later = self._later_start(segment)
-        return Bounds(later) if later is not None or segment.is_abandoned() else None
+        if later is None:
+            self.abandoned = segment.is_abandoned()
+        return Bounds(later) if later is not None or self.abandoned else None
 
     def _next(self, segment: OpenSegment) -> Block | Gap | None:
         """Return the next events that the store does not have; None where there are no more whole records, and `_ending` says why."""

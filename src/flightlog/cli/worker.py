@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 from dataclasses import replace
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from flightlog.cli.options import TrackingUri
 from flightlog.producer import doorbell
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.names import WORKER_LOG
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, Settings
 from flightlog.worker.shipper import run_shipper
 from flightlog.worker.spool import run_spool_worker
 from flightlog.worker.status import is_worker_running
@@ -66,7 +67,7 @@ def worker(
         _start(location, idle)
         return
     _log_to_stderr()
-    if not run_spool_worker(replace(location, queue_uri=None), idle):
+    if not run_spool_worker(replace(location, queue_uri=None), idle, Settings.from_environ(os.environ).lost_after):
         _refuse(location)
 
 
