@@ -122,14 +122,15 @@ class MlflowDatabase:
 
     def points(self, run_id: str, key: str | None = None) -> Iterator[MlflowPoints]:
         """See `MlflowHistory.points`. In the order of key, step and time."""
-        names = ("key", "step", "timestamp")
-        query = self._select("metrics").where(self._column("metrics", "run_uuid") == run_id)
-        query = query.order_by(*(self._column("metrics", name) for name in names))
+        columns = {name: self._column("metrics", name) for name in ("key", "step", "timestamp", "value", "is_nan")}
+        query = select(*columns.values()).select_from(_table("metrics")).where(self._column("metrics", "run_uuid") == run_id)
+        query = query.order_by(columns["key"], columns["step"], columns["timestamp"], columns["value"])
         if key is not None:
-            query = query.where(self._column("metrics", "key") == key)
+            query = query.where(columns["key"] == key)
         with reading(self._engine) as connection:
             result = connection.execution_options(stream_results=True, max_row_buffer=POINTS).execute(query)
-            while rows := result.fetchmany(POINTS):
+            cursor = result.cursor  # the driver's own tuples: a row object for each point would take as long as all the rest
+            while cursor is not None and (rows := cursor.fetchmany(POINTS)):
                 yield _points(rows)
 
     def left_out(self) -> dict[str, int]:
@@ -211,12 +212,12 @@ def _run(row: Any, params: dict[str, str], tags: dict[str, str]) -> MlflowRun:  
 
 def _points(rows: Sequence[Any]) -> MlflowPoints:
     """Return rows of the table `metrics` as columns, with NaN and the infinities as they were logged."""
-    _, keys, steps, times, values, nans = zip(*rows, strict=True)
+    keys, steps, times, values, nans = zip(*rows, strict=True)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    key = np.fromiter(map(numbers.__getitem__, keys), np.int64, len(keys)) if len(numbers) > 1 else np.zeros(len(keys), np.int64)
     value = np.array(values, np.float64)
     value = np.where(np.abs(value) >= LARGEST, np.copysign(np.inf, value), value)
     value[np.array(nans, np.bool_)] = np.nan
-    key = np.fromiter(map(numbers.__getitem__, keys), np.int64, len(keys))
     return MlflowPoints(list(numbers), key, np.array(steps, np.int64), np.array(times, np.int64), value)
 
 
