@@ -13,6 +13,8 @@ import psutil
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from services import MariaServer, Missing, PostgresServer, RedisServer, S3Server, ServerKind, absent, running
+
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 15.0
 """Seconds that processes and threads have to end by themselves after the last test: a worker leaves when it was idle for one."""
@@ -49,6 +51,38 @@ def nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     left += [f"thread {thread.name}" for thread in _living(set(threading.enumerate()) - threads)]
     left += [f"file {path}" for path in sorted(_files() - files)]
     assert not left, "the tests left behind:\n" + "\n".join(left)
+
+
+def _served(kind: type[ServerKind]) -> Iterator[ServerKind]:
+    try:
+        with running(kind) as server:
+            yield server
+    except Missing as reason:
+        absent(reason)
+
+
+@pytest.fixture(scope="session")
+def redis_server(nothing_is_left_behind: None) -> Iterator[RedisServer]:
+    """Give a private Redis, started with the first test that asks for it. A test that kills it starts it again."""
+    yield from _served(RedisServer)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(nothing_is_left_behind: None) -> Iterator[PostgresServer]:
+    """Give a private PostgreSQL, started with the first test that asks for it. A test that kills it starts it again."""
+    yield from _served(PostgresServer)
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(nothing_is_left_behind: None) -> Iterator[MariaServer]:
+    """Give a private MariaDB, started with the first test that asks for it. A test that kills it starts it again."""
+    yield from _served(MariaServer)
+
+
+@pytest.fixture(scope="session")
+def s3_server(nothing_is_left_behind: None) -> Iterator[S3Server]:
+    """Give a private S3 endpoint, started with the first test that asks for it. A test that kills it starts it again."""
+    yield from _served(S3Server)
 
 
 def _children() -> set[psutil.Process]:
