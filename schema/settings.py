@@ -167,8 +167,9 @@ def _located(uri: str, settings: Settings, base: Path) -> Location:
 
 
 def without_password(uri: str) -> str:
-    """Return a URI with `***` in place of its password, for messages."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    """Return a URI with `***` in place of its passwords, for messages. Keeps the rest as it is."""
+    hidden = re.sub(r"(://[^:/@]*):[^?#]*@", r"\1:***@", uri)
+    return re.sub(r"(?i)([?&][^=&]*password=)[^&#]*", r"\1***", hidden)
 
 
 def _own_spool(root: str, base: Path, uri: str) -> Path:

@@ -70,9 +70,15 @@ class SpoolSource:
         for writer, tail in list(self._tails.items()):
             if events <= 0 or size <= 0:
                 break
-            with self._guarded(tail):
-                if self._is_ready(tail):
-                    self._tails[writer] = self._tails.pop(writer)
+            try:
+                is_ready = self._is_ready(tail)
+            except StoreUnavailable:
+                if items:
+                    break  # what has been read must not be lost with the error, which comes again
+                raise
+            if is_ready:
+                self._tails[writer] = self._tails.pop(writer)
+                with self._guarded(tail):
                     for item in _read(tail, max(events // 2, 1), size):
                         items.append(item)
                         events, size = events - _events(item), size - _bytes(item)
@@ -87,23 +93,26 @@ class SpoolSource:
             raise
         except frames.NewerVersion as error:
             log.warning("the journal of writer %s is left for a newer worker: %s", tail.writer, error)
-            self._set_aside(tail)
+            self.set_aside(tail.writer)
         except Exception:
             log.exception("the journal of writer %s cannot be followed and is left as it is until the next worker comes", tail.writer)
-            self._set_aside(tail)
+            self.set_aside(tail.writer)
 
-    def _set_aside(self, tail: Tail) -> None:
-        self._aside[tail.writer] = tail.subject
-        self._tails.pop(tail.writer).close()
+    def set_aside(self, writer: WriterId) -> None:
+        """Leave a journal as it is until the next worker comes."""
+        tail = self._tails.pop(writer, None)
+        self._aside[writer] = None if tail is None else tail.subject
+        if tail is not None:
+            tail.close()
 
     def _is_ready(self, tail: Tail) -> bool:
-        """Whether the tail knows where to begin; asks the store the first time."""
-        if tail.subject is None:
-            subject = tail.identify()
-            if subject is None:
-                return False
-            tail.start_at(self._position(subject, tail.writer))
-        return True
+        """Whether the tail knows where to begin; asks the store until it has said so. Raises `StoreUnavailable`."""
+        if not tail.is_placed:
+            with self._guarded(tail):
+                subject = tail.identify()
+                if subject is not None:
+                    tail.start_at(self._position(subject, tail.writer))
+        return tail.is_placed
 
     def _find_segments(self) -> None:
         found: dict[WriterId, list[int]] = {}

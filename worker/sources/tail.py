@@ -50,8 +50,8 @@ class Tail:
     """Reads one writer's segments in order and remembers how far the store has come.
 
     `sequence` says what is read next; `committed` what the store has. `segments` are the numbers of the files not yet freed, `kept` those
-    of files that may not be deleted. `setbacks` counts how often in a row the store took nothing of what was read. `abandoned` says that
-    the writer has died without closing its journal.
+    of files that may not be deleted. `is_placed` says whether the store's position is known. `setbacks` counts how often in a row the store
+    took nothing of what was read. `abandoned` says that the writer has died without closing its journal.
     """
 
     def __init__(self, folder: Path, writer: WriterId, position: int | None = None) -> None:
@@ -61,6 +61,7 @@ class Tail:
         self.committed = position or 0
         self.sequence = self.committed
         self.rejected = 0
+        self.is_placed = position is not None
         self.segments: list[int] = []
         self.kept: set[int] = set()
         self.setbacks = 0
@@ -86,6 +87,7 @@ class Tail:
 
     def start_at(self, position: int) -> None:
         """Begin where the store is."""
+        self.is_placed = True
         self.committed = self.sequence = position
         if self._current is not None:
             self._tell_committed(self._current)
