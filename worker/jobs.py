@@ -17,6 +17,7 @@ from flightlog.schema.settings import Location, Settings, locate
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.worker.ingest import Ingest
+from flightlog.worker.observers import SILENT, Observer
 from flightlog.worker.queued_artifacts import Announcements
 from flightlog.worker.sources.stream import StreamSource
 from flightlog.worker.spool import stopped_by_signals
@@ -41,6 +42,7 @@ class Filing:
     store: Store
     ring: Callable[[list[int]], None]
     schedule_housekeeping: Callable[[], None]
+    observer: Observer = SILENT
 
 
 class _Opened:
@@ -49,6 +51,7 @@ class _Opened:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.location: Location | None = None
+        self.observer = SILENT
         self.filing: Filing | None = None
         self.process = 0
 
@@ -56,9 +59,9 @@ class _Opened:
 _opened = _Opened()
 
 
-def use(location: Location) -> None:
-    """Have the jobs of this process work with this queue and store. Opens nothing yet."""
-    _opened.location = location
+def use(location: Location, observer: Observer = SILENT) -> None:
+    """Have the jobs of this process work with this queue and store, and tell an observer. Opens nothing yet."""
+    _opened.location, _opened.observer = location, observer
 
 
 def filing() -> Filing:
@@ -87,12 +90,12 @@ def _open(location: Location) -> Filing:
     store = open_store(location.database_url)
     streams = Streams(str(location.queue_uri))
     rings = Rings(streams)
-    return Filing(streams, store, rings.ring, rings.schedule_housekeeping)
+    return Filing(streams, store, rings.ring, rings.schedule_housekeeping, _opened.observer)
 
 
 def close() -> None:
     """Let go of what was opened."""
-    work, _opened.filing, _opened.location = _opened.filing, None, None
+    work, _opened.filing, _opened.location, _opened.observer = _opened.filing, None, None, SILENT
     if work is not None:
         work.store.close()
         work.streams.close()
@@ -126,7 +129,8 @@ class Drain:
     def __init__(self, work: Filing, shard: int, lease: Lease) -> None:
         self._work, self._shard, self._lease = work, shard, lease
         source = StreamSource(work.streams, shard, work.store.position)
-        self._ingest = Ingest(source, work.store, Announcements(work.streams, work.store), sweeps=False)
+        announcements = Announcements(work.streams, work.store)
+        self._ingest = Ingest(source, work.store, announcements, sweeps=False, observer=work.observer, fields={"shard": shard})
         self._source = source
         self._stopping = False
 

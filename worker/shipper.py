@@ -23,6 +23,8 @@ from flightlog.schema.names import shard_of
 from flightlog.schema.settings import Location, without_password
 from flightlog.stores.base import Gap
 from flightlog.worker.entries import encode_entry
+from flightlog.worker.observers import SILENT, Observer
+from flightlog.worker.presence import reporting_to_queue
 from flightlog.worker.queued_artifacts import QueuedArtifacts
 from flightlog.worker.rings import Rings
 from flightlog.worker.sources.spool import SpoolSource
@@ -56,9 +58,18 @@ class UnderWay:
 class Shipper:
     """Moves events from a spool to the queue until it is told to stop, or there is nothing to do for `idle` seconds."""
 
-    def __init__(self, source: SpoolSource, streams: Streams, rings: Rings, uploads: Uploads, idle: float | None = None) -> None:
+    def __init__(
+        self,
+        source: SpoolSource,
+        streams: Streams,
+        rings: Rings,
+        uploads: Uploads,
+        idle: float | None = None,
+        observer: Observer = SILENT,
+    ) -> None:
         self._source, self._streams, self._rings, self._uploads = source, streams, rings, uploads
         self._idle = idle
+        self._observer = observer
         self._stopping = False  # a plain word: an event's lock must not be taken in a signal handler
         self._under_way: dict[WriterId, UnderWay] = {}
         self._bytes = 0
@@ -76,7 +87,8 @@ class Shipper:
                 moved = self.step()
                 pause = FIRST_RETRY
             except QueueUnavailable as error:
-                log.warning("nothing can be shipped now, trying again in about %.2g s: %s", pause, error)
+                self._observer.unavailable(error, pause)
+                log.warning("nothing can be shipped now, trying again in about %.2g s: %s", pause, error, extra={"seconds": pause})
                 self._source.wait(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LAST_RETRY)
                 continue
@@ -104,6 +116,7 @@ class Shipper:
         if time.monotonic() - self._checked >= PATIENCE:
             self._checked = time.monotonic()
             self._see_to_late()
+        self._observer.under_way(self._bytes)
         return moved
 
     def _is_answer_due(self) -> bool:
@@ -119,7 +132,7 @@ class Shipper:
             self._read_again(unsent)
             raise
         self._rings.ring(shard_of(item.subject) for item in items)
-        return sum(len(item.records) if isinstance(item, Block) else 1 for item in items)
+        return sum(_events(item) for item in items)
 
     def _send_some(self, unsent: deque[Block | Gap]) -> None:
         chosen: list[tuple[Block | Gap, bytes]] = []
@@ -130,6 +143,7 @@ class Shipper:
             chosen.append((item, encode_entry(item)))
             size += len(chosen[-1][1])
         ids = self._streams.send([(item.subject, entry) for item, entry in chosen])
+        self._observer.shipped(sum(_events(item) for item, _ in chosen), size)
         for (item, entry), entry_id in zip(chosen, ids, strict=True):
             unsent.popleft()
             self._note(item, Sent(entry_id, item.end if isinstance(item, Block) else item.next_sequence, len(entry)))
@@ -180,20 +194,29 @@ class Shipper:
                 self._send_again(writer, mine)
 
     def _send_again(self, writer: WriterId, mine: UnderWay) -> None:
+        self._observer.resent(len(mine.sent))
         log.warning("the queue has lost events of %s, or could not use them; they are sent again", mine.subject)
         self._bytes -= sum(sent.size for sent in mine.sent)
         del self._under_way[writer]
         self._source.rewind_writer(writer)
 
 
-def run_shipper(location: Location, idle: float | None = None) -> bool:
+def _events(item: Block | Gap) -> int:
+    return len(item.records) if isinstance(item, Block) else 1
+
+
+def run_shipper(location: Location, idle: float | None = None, observer: Observer = SILENT) -> bool:
     """Ship a spool's journals until stopped, or idle for so many seconds. False if another process is at the spool."""
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
         if not mine:
             return False
         raise_file_limit()
-        with _shipper(location, idle) as shipper, stopped_by_signals(shipper):
+        with (
+            reporting_to_queue(location, "shipper", observer) as told,
+            _shipper(location, idle, told) as shipper,
+            stopped_by_signals(shipper),
+        ):
             log.info("shipping %s to %s", location.spool, without_password(str(location.queue_uri)))
             shipper.run()
     return True
@@ -208,15 +231,15 @@ def ship_all(location: Location) -> int | None:
     with spool_lock(location) as mine:
         if not mine:
             return None
-        with _shipper(location, None) as shipper:
+        with _shipper(location, None, SILENT) as shipper:
             return shipper.drain()
 
 
 @contextmanager
-def _shipper(location: Location, idle: float | None) -> Iterator[Shipper]:
+def _shipper(location: Location, idle: float | None, observer: Observer) -> Iterator[Shipper]:
     streams = Streams(str(location.queue_uri))
     with ExitStack() as stack:
         stack.callback(streams.close)
         source = SpoolSource(location.spool, lambda subject, writer: streams.progress([(subject, writer)])[0].committed)
         stack.callback(source.close)
-        yield Shipper(source, streams, Rings(streams), Uploads(location.spool, QueuedArtifacts(streams, location.spool)), idle)
+        yield Shipper(source, streams, Rings(streams), Uploads(location.spool, QueuedArtifacts(streams, location.spool)), idle, observer)

@@ -21,7 +21,9 @@ from typing import Any
 
 import msgpack
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from flightlog.schema.entities import DeadLetter
 from flightlog.schema.errors import QueueUnavailable
@@ -37,6 +39,7 @@ LEASE = 10_000
 REMEMBERED = 7 * 86_400
 """Seconds for which a position is kept that nobody asks for."""
 CONNECT_TIMEOUT, TIMEOUT = 5.0, 15.0
+LOOK_TIMEOUT = 2.0
 FIRST_HOLD, LAST_HOLD = 1_000, 30_000
 """Milliseconds for which a shard rests after its drain found the store away, growing with each time."""
 
@@ -212,6 +215,12 @@ class Lease:
 def connect(queue_uri: str, timeout: float | None = TIMEOUT) -> Redis:
     """Return a client for a queue URI. It gives up on a call after `timeout` seconds; whoever calls tries again."""
     return Redis.from_url(queue_uri, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=timeout)
+
+
+def connect_to_look(queue_uri: str) -> Redis:
+    """Return a client for whoever only looks, and rather says that the queue is away than wait for it."""
+    never = Retry(NoBackoff(), 0)
+    return Redis.from_url(queue_uri, socket_connect_timeout=LOOK_TIMEOUT, socket_timeout=LOOK_TIMEOUT, retry=never)
 
 
 def _after(entry_id: bytes) -> str:
