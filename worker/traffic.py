@@ -73,7 +73,7 @@ class Traffic:
 class Server:
     """What kind of Redis a queue is in.
 
-    `memory_limit` is in bytes, 0 for none; `memory_policy` is what Redis does beyond it; `appends` is whether it keeps a file of all changes.
+    `memory_limit` is in bytes, 0 for none; `memory_policy` is what Redis does beyond it; `appends`: it keeps a file of all changes.
     """
 
     version: str
