@@ -25,8 +25,9 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line. What JSON does not know is written as its text, NaN and the infinities as strings."""
-        fields = {name: value for name, value in vars(record).items() if name not in KNOWN}
-        return json.dumps(output.plain({**fields, **_facts(record), **self._trouble(record)}), default=str, allow_nan=False)
+        facts = _facts(record)
+        fields = {name: value for name, value in vars(record).items() if name not in KNOWN and name not in facts}
+        return json.dumps(output.plain({**facts, **fields, **self._trouble(record)}), default=str, allow_nan=False)
 
     def _trouble(self, record: logging.LogRecord) -> Mapping[str, str]:
         found = {}
