@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from flightlog.schema.errors import InvalidParameter
 
 FullPolicy = Literal["drop", "block", "raise"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
+MAX_PORT = 65_535
 DEFAULT_FOLDER = "flightlogs"
 DATABASE_FILE = "tracking.db"
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -46,6 +49,10 @@ class Settings:
     start_worker: bool = True
     heartbeat: float = 30.0
     lost_after: float = 300.0
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
 
     @staticmethod
     def from_environ(environ: Mapping[str, str]) -> Settings:
@@ -95,7 +102,27 @@ class Settings:
             start_worker=flag("START_WORKER", default=True),
             heartbeat=heartbeat,
             lost_after=lost_after,
+            metrics_port=_port(environ, "METRICS_PORT"),
+            metrics_host=environ.get("FLIGHTLOG_METRICS_HOST") or "127.0.0.1",
+            log_format=_choice(environ, "LOG_FORMAT", get_args(LogFormat), "text"),  # type: ignore[arg-type]  # one of the literals
+            log_level=_choice(environ, "LOG_LEVEL", get_args(LogLevel), "info"),  # type: ignore[arg-type]  # one of the literals
         )
+
+
+def _port(environ: Mapping[str, str], name: str) -> int | None:
+    raw = environ.get(f"FLIGHTLOG_{name}")
+    if not raw:
+        return None
+    if not (raw.isascii() and raw.isdecimal() and int(raw) <= MAX_PORT):
+        raise InvalidParameter(f"FLIGHTLOG_{name} must be a port from 0 to {MAX_PORT}, not {raw!r}")
+    return int(raw)
+
+
+def _choice(environ: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
+    value = (environ.get(f"FLIGHTLOG_{name}") or default).lower()
+    if value not in choices:
+        raise InvalidParameter(f"FLIGHTLOG_{name} must be one of {', '.join(choices)}, not {value!r}")
+    return value
 
 
 @dataclass(frozen=True)

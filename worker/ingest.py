@@ -6,12 +6,13 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import StoreUnavailable
-from flightlog.stores.base import Gap, Sink
+from flightlog.stores.base import Applied, Gap, Sink
+from flightlog.worker.observers import SILENT, Observer
 from flightlog.worker.poison import apply_around_poison
 from flightlog.worker.sources.base import Source
 from flightlog.worker.watch import Watch
@@ -46,13 +47,25 @@ class Ingest:
     """
 
     def __init__(
-        self, source: Source, sink: Sink, artifacts: Artifacts, idle: float | None = None, lost_after: float = 0.0, *, sweeps: bool = True
+        self,
+        source: Source,
+        sink: Sink,
+        artifacts: Artifacts,
+        idle: float | None = None,
+        lost_after: float = 0.0,
+        *,
+        sweeps: bool = True,
+        observer: Observer = SILENT,
+        fields: Mapping[str, object] | None = None,
     ) -> None:
+        """`fields` go with each line of the log."""
         self._source, self._sink, self._artifacts = source, sink, artifacts
         self._idle, self._lost_after = idle, lost_after
         self._sweeps = sweeps
         self._watch = Watch()
         self._next_search = 0.0
+        self._observer = observer
+        self._fields = fields or {}
         self._stopping = False  # a plain word: an event's lock must not be taken in a signal handler
         self._next_sweep = 0.0
         self._maintains = True
@@ -94,10 +107,20 @@ class Ingest:
         items = self._source.take(BATCH_EVENTS)
         if not items:
             return 0
-        applied = apply_around_poison(self._sink, items)
+        applied = self._apply(items)
         self._artifacts.run(items)
         self._source.acknowledge(applied)
         return applied.events or len(items)
+
+    def _apply(self, items: Sequence[Block | Gap]) -> Applied:
+        began = time.monotonic()
+        applied = apply_around_poison(self._sink, items)
+        seconds = time.monotonic() - began
+        self._observer.filed(applied, seconds)
+        log.debug(
+            "filed %d events in %.3f s", applied.events, seconds, extra={**self._fields, "events": applied.events, "seconds": seconds}
+        )
+        return applied
 
     def step_until(self, deadline: float = math.inf) -> int:
         """Move one batch, again and again with growing pauses while the store cannot be reached: nothing is lost meanwhile.
@@ -111,9 +134,12 @@ class Ingest:
             except StoreUnavailable as error:
                 self._source.rewind()
                 self._watch.begin_anew()
+                self._observer.unavailable(error, pause)
                 if time.monotonic() + pause > deadline:
                     raise
-                log.warning("the store cannot take events now, trying again in %g s: %s", pause, error)
+                log.warning(
+                    "the store cannot take events now, trying again in %g s: %s", pause, error, extra={**self._fields, "seconds": pause}
+                )
                 self._pause(pause)
                 pause = min(2 * pause, LAST_RETRY)
         return 0

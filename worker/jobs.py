@@ -17,6 +17,7 @@ from flightlog.schema.settings import Location, Settings, locate
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.worker.ingest import Ingest
+from flightlog.worker.observers import SILENT, Observer
 from flightlog.worker.queued_artifacts import Announcements
 from flightlog.worker.sources.stream import StreamSource
 from flightlog.worker.spool import stopped_by_signals
@@ -32,6 +33,8 @@ RENEW_EVERY = LEASE / 3000
 LONGEST_PAUSE = 180.0
 """Seconds between two housekeeping jobs after which nobody counts as having looked after the queue."""
 SCHEDULE_EVERY = 60.0
+LATE = 30.0
+"""Seconds that an entry may have waited for the queue to count as read."""
 MAINTENANCE = 10.0
 """Seconds that one housekeeping job may take."""
 
@@ -45,6 +48,7 @@ class Filing:
     ring: Callable[[list[int]], None]
     schedule_housekeeping: Callable[[], None]
     lost_after: float
+    observer: Observer = SILENT
 
 
 class _Opened:
@@ -54,6 +58,7 @@ class _Opened:
         self.lock = threading.RLock()
         self.location: Location | None = None
         self.streams: Streams | None = None
+        self.observer = SILENT
         self.filing: Filing | None = None
         self.process = 0
         self.next_schedule = 0.0
@@ -62,9 +67,9 @@ class _Opened:
 _opened = _Opened()
 
 
-def use(location: Location) -> None:
-    """Have the jobs of this process work with this queue and store. Opens nothing yet."""
-    _opened.location = location
+def use(location: Location, observer: Observer = SILENT) -> None:
+    """Have the jobs of this process work with this queue and store, and tell an observer. Opens nothing yet."""
+    _opened.location, _opened.observer = location, observer
 
 
 def queue() -> Streams:
@@ -107,13 +112,13 @@ def _open(streams: Streams, location: Location) -> Filing:
 
     rings = Rings(streams)
     lost_after = Settings.from_environ(os.environ).lost_after
-    return Filing(streams, open_store(location.database_url), rings.ring, rings.schedule_housekeeping, lost_after)
+    return Filing(streams, open_store(location.database_url), rings.ring, rings.schedule_housekeeping, lost_after, _opened.observer)
 
 
 def close() -> None:
     """Let go of what was opened."""
     work, streams = _opened.filing, _opened.streams
-    _opened.filing, _opened.streams, _opened.location = None, None, None
+    _opened.filing, _opened.streams, _opened.location, _opened.observer = None, None, None, SILENT
     if work is not None:
         work.store.close()
     if streams is not None:
@@ -160,7 +165,8 @@ class Drain:
     def __init__(self, work: Filing, shard: int, lease: Lease) -> None:
         self._work, self._shard, self._lease = work, shard, lease
         source = StreamSource(work.streams, shard, work.store.position)
-        self._ingest = Ingest(source, work.store, Announcements(work.streams, work.store), sweeps=False)
+        announcements = Announcements(work.streams, work.store)
+        self._ingest = Ingest(source, work.store, announcements, sweeps=False, observer=work.observer, fields={"shard": shard})
         self._source = source
         self._renewed = time.monotonic()
         self._stopping = False
@@ -205,8 +211,7 @@ def housekeep() -> None:
     waiting = [shard for shard, length in enumerate(work.streams.lengths()) if length]
     work.ring(waiting)
     Announcements(work.streams, work.store).sweep()
-    if not waiting:
-        _mark_lost(work)
+    _mark_lost(work)
     deadline = time.monotonic() + MAINTENANCE
     while time.monotonic() < deadline and work.store.maintain():
         pass
@@ -214,7 +219,11 @@ def housekeep() -> None:
 
 def _mark_lost(work: Filing) -> None:
     """Take silent runs for lost, where the queue has been looked after for long enough to know that it is they who are silent."""
-    watched = work.streams.watched(time.time(), LONGEST_PAUSE)
+    now = time.time()
+    oldest = work.streams.oldest()
+    if oldest is not None and now - oldest > LATE:
+        return  # what they have said may still be on its way
+    watched = work.streams.watched(now, LONGEST_PAUSE)
     if not work.lost_after or watched < work.lost_after:
         return
     while count := work.store.mark_lost(int(1000 * work.lost_after)):

@@ -17,6 +17,8 @@ from flightlog.schema.names import QUEUE
 from flightlog.schema.settings import Location, without_password
 from flightlog.stores import open_store
 from flightlog.worker import jobs
+from flightlog.worker.observers import SILENT, Observer
+from flightlog.worker.presence import reporting_to_queue
 from flightlog.worker.rings import SERIALIZER, Rings
 from flightlog.worker.streams import Streams, connect
 
@@ -58,7 +60,7 @@ class QueueWorker(SimpleWorker):
         super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]  # RQ leaves it without types
 
 
-def run_queue_worker(location: Location, *, burst: bool = False) -> None:
+def run_queue_worker(location: Location, *, burst: bool = False, observer: Observer = SILENT) -> None:
     """Run jobs until stopped by SIGTERM or SIGINT; with `burst`, until the queue is empty. Raises `InvalidParameter`.
 
     Queue and store may be away, also at the beginning: the worker waits for them.
@@ -69,8 +71,9 @@ def run_queue_worker(location: Location, *, burst: bool = False) -> None:
     _await_store(location)
     streams = Streams(str(location.queue_uri))
     try:
-        jobs.use(location)  # opened by the first job: RQ's scheduler, which is forked before, must have no connection to the store
-        _work(location, Rings(streams), burst=burst)
+        with reporting_to_queue(location, "worker", observer) as told:
+            jobs.use(location, told)  # opened by the first job: RQ's scheduler, forked before, must have no connection to the store
+            _work(location, Rings(streams), burst=burst)
     finally:
         jobs.close()
         streams.close()

@@ -1,4 +1,4 @@
-"""Calling workers: one RQ job that drains a shard, when nobody reads it. With `worker.queue` the only module that knows RQ.
+"""Calling workers: one RQ job that drains a shard, when nobody reads it. Only this, `worker.queue` and `worker.traffic` know RQ.
 
 A job's id holds the shard's turn, which moves on when a drain begins. So while a drain ends and RQ still refuses its id, the next one can
 be queued already, and no wake-up is lost: an entry either comes while the lease is held, and whoever holds it looks again before it lets

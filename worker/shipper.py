@@ -24,6 +24,8 @@ from flightlog.schema.names import shard_of
 from flightlog.schema.settings import Location, without_password
 from flightlog.stores.base import Gap
 from flightlog.worker.entries import encode_entry
+from flightlog.worker.observers import SILENT, Observer
+from flightlog.worker.presence import reporting_to_queue
 from flightlog.worker.queued_artifacts import QueuedArtifacts
 from flightlog.worker.rings import Rings
 from flightlog.worker.sources.spool import SpoolSource
@@ -68,9 +70,18 @@ class UnderWay:
 class Shipper:
     """Moves events from a spool to the queue until it is told to stop, or there is nothing to do for `idle` seconds."""
 
-    def __init__(self, source: SpoolSource, streams: Streams, rings: Rings, uploads: UploadThread, idle: float | None = None) -> None:
+    def __init__(
+        self,
+        source: SpoolSource,
+        streams: Streams,
+        rings: Rings,
+        uploads: UploadThread,
+        idle: float | None = None,
+        observer: Observer = SILENT,
+    ) -> None:
         self._source, self._streams, self._rings, self._uploads = source, streams, rings, uploads
         self._idle = idle
+        self._observer = observer
         self._stopping = False  # a plain word: an event's lock must not be taken in a signal handler
         self._under_way: dict[WriterId, UnderWay] = {}
         self._patience: dict[WriterId, float] = {}
@@ -105,6 +116,7 @@ class Shipper:
             try:
                 moved = self.step()
             except QueueUnavailable as error:
+                self._observer.unavailable(error, pause)
                 log.log(logging.WARNING if pause == FIRST_RETRY else logging.DEBUG, "nothing can be shipped now: %s", error)
                 self._pause(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LAST_RETRY)
@@ -140,6 +152,7 @@ class Shipper:
         if time.monotonic() - self._checked >= PATIENCE:
             self._checked = time.monotonic()
             self._see_to_late()
+        self._observer.under_way(self._bytes)
         return moved
 
     def _has_room(self) -> bool:
@@ -164,7 +177,7 @@ class Shipper:
             self._read_again(unsent)
             raise
         self._rings.ring({shard_of(item.subject) for item in items})
-        return sum(len(item.records) if isinstance(item, Block) else 1 for item in items)
+        return sum(_events(item) for item in items)
 
     def _send_some(self, unsent: deque[Block | Gap]) -> None:
         chosen: list[tuple[Block | Gap, bytes]] = []
@@ -178,6 +191,7 @@ class Shipper:
                 chosen.append((item, entry))
                 size += len(entry)
         ids = self._streams.send([(item.subject, entry) for item, entry in chosen])
+        self._observer.shipped(sum(_events(item) for item, _ in chosen), size)
         for (item, entry), entry_id in zip(chosen, ids, strict=True):
             self._note(item, Sent(entry_id, item.end if isinstance(item, Block) else item.next_sequence, len(entry)))
         for _ in range(taken):
@@ -246,6 +260,7 @@ class Shipper:
 
     def _send_again(self, writer: WriterId, mine: UnderWay) -> None:
         """Send a writer's events again from the store's position, each time in a row with more patience: the store may refuse them."""
+        self._observer.resent(len(mine.sent))
         log.warning("the queue has lost events of %s, or could not use them; they are sent again", mine.subject)
         self._patience[writer] = min(2 * self._patience.get(writer, PATIENCE), LAST_PATIENCE)
         self._bytes -= sum(sent.size for sent in mine.sent)
@@ -253,14 +268,22 @@ class Shipper:
         self._source.rewind_writer(writer)
 
 
-def run_shipper(location: Location, idle: float | None = None) -> bool:
+def _events(item: Block | Gap) -> int:
+    return len(item.records) if isinstance(item, Block) else 1
+
+
+def run_shipper(location: Location, idle: float | None = None, observer: Observer = SILENT) -> bool:
     """Ship a spool's journals until stopped, or idle for so many seconds. False if another process is at the spool."""
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
         if not mine:
             return False
         raise_file_limit()
-        with _shipper(location, idle) as shipper, stopped_by_signals(shipper):
+        with (
+            reporting_to_queue(location, "shipper", observer) as told,
+            _shipper(location, idle, told) as shipper,
+            stopped_by_signals(shipper),
+        ):
             log.info("shipping %s to %s", location.spool, without_password(str(location.queue_uri)))
             shipper.run()
     return True
@@ -275,12 +298,12 @@ def ship_all(location: Location) -> int | None:
     with spool_lock(location) as mine:
         if not mine:
             return None
-        with _shipper(location, None) as shipper:
+        with _shipper(location, None, SILENT) as shipper:
             return shipper.drain()
 
 
 @contextmanager
-def _shipper(location: Location, idle: float | None) -> Iterator[Shipper]:
+def _shipper(location: Location, idle: float | None, observer: Observer) -> Iterator[Shipper]:
     streams = Streams(str(location.queue_uri))
     with ExitStack() as stack:
         stack.callback(streams.close)
@@ -288,4 +311,4 @@ def _shipper(location: Location, idle: float | None) -> Iterator[Shipper]:
         stack.callback(source.close)
         uploads = UploadThread(Uploads(location.spool, QueuedArtifacts(streams, location.spool)))
         stack.callback(uploads.close)
-        yield Shipper(source, streams, Rings(streams), uploads, idle)
+        yield Shipper(source, streams, Rings(streams), uploads, idle, observer)

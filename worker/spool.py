@@ -18,6 +18,8 @@ from flightlog.schema.settings import Location, without_password
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.worker.ingest import Ingest
+from flightlog.worker.observers import SILENT, Observer
+from flightlog.worker.reports import reporting
 from flightlog.worker.sources.spool import SpoolSource
 from flightlog.worker.uploads import Uploads
 
@@ -39,7 +41,7 @@ class Stoppable(Protocol):
         """Leave after what is in hand. Safe in a signal handler."""
 
 
-def run_spool_worker(location: Location, idle: float | None = None, lost_after: float = 0.0) -> bool:
+def run_spool_worker(location: Location, idle: float | None = None, lost_after: float = 0.0, observer: Observer = SILENT) -> bool:
     """File events until stopped, or idle for so many seconds; see `Ingest`. False if another worker is at it."""
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
@@ -48,15 +50,16 @@ def run_spool_worker(location: Location, idle: float | None = None, lost_after: 
         raise_file_limit()
         store = open_store(location.database_url)
         try:
-            _run(location, store, idle, lost_after)
+            with reporting(observer) as told:
+                _run(location, store, idle, lost_after, told)
         finally:
             store.close()
     return True
 
 
-def _run(location: Location, store: Store, idle: float | None, lost_after: float) -> None:
+def _run(location: Location, store: Store, idle: float | None, lost_after: float, observer: Observer) -> None:
     source = SpoolSource(location.spool, store.position)
-    ingest = Ingest(source, store, Uploads(location.spool, store), idle, lost_after)
+    ingest = Ingest(source, store, Uploads(location.spool, store), idle, lost_after, observer=observer)
     try:
         with stopped_by_signals(ingest):
             log.info("filing %s into %s", location.spool, without_password(location.tracking_uri))

@@ -282,6 +282,28 @@ def _time_at(path: Path, index: int) -> int | None:
     return time if isinstance(time, int) else None
 
 
+@dataclass(frozen=True)
+class Lag:
+    """How far the store is behind a spool: events, the age of the oldest in seconds (0 when all is filed), and what the journals take."""
+
+    events: int
+    seconds: float
+    bytes: int
+    dropped: int
+
+
+def lag_of(spool: Spool, now: int) -> Lag:
+    """Return how far the store is behind, as the journals' headers say: they know of a commit a moment later than the store."""
+    late = [journal for journal in spool.journals if journal.end > journal.committed]
+    oldest = [time for journal in late if (time := oldest_time(journal, journal.committed, now)) is not None]
+    return Lag(
+        events=sum(journal.end - journal.committed for journal in late),
+        seconds=(now - min(oldest)) / 1000 if oldest else 0.0,
+        bytes=sum(journal.bytes for journal in spool.journals),
+        dropped=sum(journal.dropped for journal in spool.journals),
+    )
+
+
 def progress(
     spool: Spool, known: Sequence[WriterStatus], letters: Sequence[DeadLetter], now: int, dropped: Mapping[str, int] | None = None
 ) -> list[Progress]:

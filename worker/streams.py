@@ -40,6 +40,7 @@ LEASE = 10_000
 REMEMBERED = 7 * 86_400
 """Seconds for which a position is kept that nobody asks for."""
 CONNECT_TIMEOUT, TIMEOUT = 5.0, 15.0
+LOOK_TIMEOUT = 2.0
 FIRST_HOLD, LAST_HOLD = 1_000, 30_000
 """Milliseconds for which a shard rests after its drain found the store away, growing with each time."""
 
@@ -206,6 +207,14 @@ class Streams:
             now: Any = self.redis.eval(SKIP_TURN, 1, shard_key(shard, "turn"), turn)
         return int(now)
 
+    def oldest(self) -> float | None:
+        """Return when the oldest entry came, in seconds since the epoch by Redis's clock; None when nothing waits."""
+        with self.guarded(), self.redis.pipeline(transaction=False) as pipe:
+            for shard in range(SHARDS):
+                pipe.xrange(shard_key(shard, "blocks"), count=1)
+            firsts = [found[0][0] for found in pipe.execute() if found]
+        return min((int(entry_id.partition(b"-")[0]) / 1000 for entry_id in firsts), default=None)
+
     def watched(self, now: float, longest_pause: float) -> float:
         """Note that somebody looks after the queue; return for how many seconds that has been so without a longer pause."""
         with self.guarded():
@@ -285,6 +294,12 @@ def _in_order(shards: Mapping[int, Sequence[int]], answers: Sequence[Sequence[An
     """Return what was answered shard by shard in the order of what was asked."""
     pairs = [pair for places, answer in zip(shards.values(), answers, strict=True) for pair in zip(places, answer, strict=True)]
     return [answer for _, answer in sorted(pairs, key=itemgetter(0))]
+
+
+def connect_to_look(queue_uri: str) -> Redis:
+    """Return a client for whoever only looks, and rather says that the queue is away than wait for it."""
+    never = Retry(NoBackoff(), 0)
+    return Redis.from_url(queue_uri, socket_connect_timeout=LOOK_TIMEOUT, socket_timeout=LOOK_TIMEOUT, retry=never)
 
 
 def _after(entry_id: bytes) -> str:

@@ -130,7 +130,7 @@ class MlflowDatabase:
         with reading(self._engine) as connection:
             result = connection.execution_options(stream_results=True, max_row_buffer=POINTS).execute(query)
             cursor = result.cursor  # the driver's own tuples: a row object for each point would take as long as all the rest
-            while cursor is not None and (rows := cursor.fetchmany(POINTS)):
+            while rows := cursor.fetchmany(POINTS):
                 yield _points(rows)
 
     def left_out(self) -> dict[str, int]:

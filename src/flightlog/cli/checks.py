@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from flightlog.cli import output, places
 from flightlog.cli.status import Overview, is_experiment, lag_seconds
-from flightlog.schema.errors import FlightlogException
+from flightlog.schema.errors import FlightlogException, QueueUnavailable
 from flightlog.schema.names import SNAPSHOTS, WORKER_LOG
 from flightlog.schema.settings import Location
 from flightlog.stores.sql.migrations import HEAD
 from flightlog.worker.status import WriterProgress
+
+if TYPE_CHECKING:
+    from flightlog.worker.traffic import Server, Traffic
 
 Level = Literal["ok", "note", "problem"]
 
 TRIAL_SIZE = 64 << 10
 LITTLE_SPACE = 1 << 30
 NO_SPACE = 64 << 20
+LEAST_REDIS = (6, 2)
 STUCK_AFTER = 60.0
 """Seconds after which an event that is not committed is late."""
 NETWORK_FILE_SYSTEMS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "lustre", "glusterfs", "afs")
@@ -42,9 +48,11 @@ class Finding:
 
 def check_place(location: Location) -> Iterator[Finding]:
     """Look at folders and database; none needs to exist yet."""
-    yield from check_database(location)
+    if location.is_store_named:
+        yield from check_database(location)
     yield from check_spool(location.spool)
     yield from check_artifacts(location)
+    yield from check_queue(location)
 
 
 def check_database(location: Location) -> Iterator[Finding]:
@@ -167,10 +175,58 @@ def _nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 
+def check_queue(location: Location) -> Iterator[Finding]:
+    """Look whether the queue can be reached, what kind of Redis it is in, and who reads it. Nothing where there is no queue."""
+    if location.queue_uri is None:
+        return
+    from flightlog.worker.traffic import read_server, read_traffic  # noqa: PLC0415 - RQ takes long to import, and few places have a queue
+
+    try:
+        server, traffic = read_server(location.queue_uri), read_traffic(location.queue_uri)
+    except QueueUnavailable as error:
+        yield Finding("problem", "queue", error.message, "see that Redis runs, and that FLIGHTLOG_QUEUE_URI and its password are right")
+        return
+    yield _check_version(server)
+    yield _check_memory(server)
+    kept = "appends to a file" if server.appends else "keeps its data in memory alone"
+    yield Finding("ok", "queue", f"Redis {kept}; either is fine, since journals are kept until the store has committed them")
+    yield from _check_workers(traffic)
+
+
+def _check_version(server: Server) -> Finding:
+    versions = f"Redis {server.version} (RQ {version('rq')} here)"
+    if tuple(int(part) for part in re.findall(r"\d+", server.version)[:2]) < LEAST_REDIS:
+        return Finding("problem", "queue", f"{versions} is too old", f"upgrade it to {'.'.join(map(str, LEAST_REDIS))} or newer")
+    return Finding("ok", "queue", f"reached, {versions}")
+
+
+def _check_memory(server: Server) -> Finding:
+    if server.memory_policy != "noeviction":
+        harm = "a full Redis throws away jobs and events, which are then sent again, instead of having shippers wait"
+        advice = "redis-cli CONFIG SET maxmemory-policy noeviction, and the same in its configuration"
+        return Finding("note", "queue", f"maxmemory-policy is {server.memory_policy}: {harm}", advice)
+    if not server.memory_limit:
+        advice = "set maxmemory to what Redis may take, so that shippers wait before the machine runs out of memory"
+        return Finding("note", "queue", f"there is no maxmemory; {output.size(server.memory)} are used", advice)
+    return Finding("ok", "queue", f"{output.size(server.memory)} of {output.size(server.memory_limit)} are used; policy noeviction")
+
+
+def _check_workers(traffic: Traffic) -> Iterator[Finding]:
+    if traffic.workers:
+        yield Finding("ok", "queue", f"{output.counted(traffic.workers, 'worker')} at it, {traffic.entries:,} entries wait")
+    else:
+        level: Level = "problem" if traffic.entries else "note"
+        yield Finding(level, "queue", f"no worker reads it; {traffic.entries:,} entries wait", "run flightlog worker where the store is")
+    if traffic.failed_jobs:
+        advice = "rq info and the workers' logs tell why; what they were to file is filed by the next ones"
+        yield Finding("note", "queue", f"{output.counted(traffic.failed_jobs, 'job')} failed within the last day", advice)
+
+
 def check_journals(overview: Overview, pending: int = 0) -> Iterator[Finding]:
     """Look at what is under way: the worker, events and artifacts that do not arrive, what was lost. `pending` artifacts wait."""
     running = overview.spool.worker_running
-    yield Finding("ok", "worker", "a worker is running" if running else "no worker is running; the next run starts one, unless told not to")
+    who = "worker" if overview.queue is None else "shipper"
+    yield Finding("ok", who, f"a {who} is running" if running else f"no {who} is running; the next run starts one, unless told not to")
     late = [writer for item in overview.every for writer in item.writers if is_stuck(writer, overview)]
     if late:
         yield _stuck(late, overview)

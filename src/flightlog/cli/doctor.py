@@ -61,6 +61,7 @@ def _places(location: Location) -> dict[str, str]:
         "database": places.shown(location.database_url),
         "spool": str(location.spool),
         "artifact_root": places.shown(location.artifact_root),
+        **({"queue": places.shown(location.queue_uri)} if location.queue_uri else {}),
     }
 
 

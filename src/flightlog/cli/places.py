@@ -77,7 +77,9 @@ def opened(location: Location) -> Iterator[Store]:
 
 
 def worker_command(location: Location) -> str:
-    """Return the command that files a place's journals."""
+    """Return the command that files a place's journals, or sends them to its queue."""
+    if location.queue_uri is not None:
+        return f"flightlog ship --spool {location.spool} --idle 5"
     return f"flightlog worker --spool {location.spool} --tracking-uri {shown(location.tracking_uri)} --idle 5"
 
 

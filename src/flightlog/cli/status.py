@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
 
-from flightlog.cli import exits, output, places
+from flightlog.cli import exits, output, places, queue, watching
 from flightlog.cli.options import AsJson, TrackingUri
 from flightlog.cli.output import Column
+from flightlog.cli.queue import QueueView
 from flightlog.cli.searches import runs_by_id
 from flightlog.schema.entities import RunInfo
-from flightlog.schema.errors import NotFound, StoreUnavailable
+from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, now_ms
 from flightlog.schema.settings import Location
 from flightlog.stores.base import RunReader
@@ -42,6 +44,17 @@ class Overview:
     infos: Mapping[str, RunInfo]
     time: int
     error: str | None
+    queue: QueueView | None = None
+
+    @property
+    def errors(self) -> list[str]:
+        """Why store and queue could not be asked."""
+        return [error for error in (self.error, self.queue and self.queue.error) if error]
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """How many dead letters there are for each reason."""
+        return sum((Counter(item.reasons) for item in self.every), Counter())
 
     @property
     def is_clean(self) -> bool:
@@ -55,31 +68,52 @@ def status(
     show_all: Annotated[bool, typer.Option("--all", help="Show all runs, and the journals of experiments.")] = False,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show so many runs, those with the newest activity.")] = 20,
     check: Annotated[bool, typer.Option("--check", help="Exit with 5 when events were dropped, dead-lettered or damaged.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew each second, until stopped by Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how far the events of each run have come and what was lost, newest activity first.
 
     Emitted is journaled and dropped together; lag is what is journaled and not committed. Looks from outside and changes nothing.
     """
-    overview = survey(places.find(tracking_uri), None if show_all else limit)
+    location, shown = places.find(tracking_uri), None if show_all else limit
+    if watch:
+        _refuse_together(check=check, as_json=as_json)
+        watching.watch(lambda: _print_with_errors(survey(location, shown)))
+        return
+    overview = survey(location, shown)
     if as_json:
         output.print_json(document(overview))
     else:
         _print(overview)
-    if overview.error:
-        typer.echo(f"flightlog: {overview.error}", err=True)
+    for error in overview.errors:
+        typer.echo(f"flightlog: {error}", err=True)
+    if overview.errors:
         raise typer.Exit(exits.UNREACHABLE)
     if check and not overview.is_clean:
         raise typer.Exit(exits.PROBLEMS)
 
 
+def _refuse_together(*, check: bool, as_json: bool) -> None:
+    if check or as_json:
+        raise InvalidParameter(f"--watch goes on until it is stopped, so it cannot be had with {'--check' if check else '--json'}")
+
+
 def survey(location: Location, limit: int | None) -> Overview:
     """Look at a place, showing so many runs, or with None all and the experiments too. Raises `NotFound` for one that does not exist.
 
-    The spool is read before the store: what is committed in between must not look missing.
+    The spool is read before the store: what is committed in between must not look missing. With a queue, what is not known here may be
+    known elsewhere: then nothing needs to exist, and a store that nobody named is not asked.
     """
-    places.check_exists(location)
+    seen = queue.look(location)
+    if seen is None:
+        places.check_exists(location)
+    return replace(_survey(location, limit), queue=seen)
+
+
+def _survey(location: Location, limit: int | None) -> Overview:
     spool = read_spool(location.spool)
+    if not location.is_store_named:
+        return _overview(location, spool, limit)
     try:
         with places.opened(location) as store:
             return _overview(location, spool, limit, store)
@@ -124,6 +158,8 @@ def document(overview: Overview) -> dict[str, Any]:
             "unreadable_files": [str(path) for path in overview.spool.unreadable],
         },
         "total": _totals(overview.every),
+        "reasons": dict(overview.reasons),
+        "queue": queue.document(overview.queue),
         "runs": [_run(item, overview) for item in overview.runs],
         "experiments": [_experiment(item, overview) for item in overview.experiments],
     }
@@ -180,8 +216,27 @@ def _print(overview: Overview) -> None:
     hidden = len(overview.every) - len(overview.runs) - len(overview.experiments)
     if hidden:
         output.print_line(f"{hidden} more with older activity, or experiments without anything outstanding; --all shows them")
-    output.print_line("a worker is running" if overview.spool.worker_running else "no worker is running")
+    _print_processes(overview)
+    if overview.reasons:
+        output.print_line(f"dead letters: {', '.join(f'{count:,} {reason}' for reason, count in overview.reasons.items())}")
     _print_damage(overview)
+
+
+def _print_processes(overview: Overview) -> None:
+    running = overview.spool.worker_running
+    if overview.queue is None:
+        output.print_line("a worker is running" if running else "no worker is running")
+        return
+    own = overview.queue.own_shipper
+    under_way = f", {output.size(queue.number(own.facts, 'under_way_bytes') or 0)} under way" if own else ""
+    output.print_line(f"this machine's shipper is {f'running{under_way}' if running else 'not running'}")
+    queue.show(overview.queue)
+
+
+def _print_with_errors(overview: Overview) -> None:
+    _print(overview)
+    for error in overview.errors:
+        output.print_line(f"flightlog: {error}")
 
 
 def _row(item: Progress, overview: Overview) -> tuple[object, ...]:
