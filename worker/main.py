@@ -20,8 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     # Only now what takes long to import: whoever started us waits until we are detached.
     from flightlog.schema.settings import Settings, locate  # noqa: PLC0415
+    from flightlog.worker.memory import collect_rarely  # noqa: PLC0415
     from flightlog.worker.spool import run_spool_worker  # noqa: PLC0415
 
+    collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     location = locate(options.tracking_uri, Settings(artifact_root=options.artifact_root))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,11 +65,11 @@ def _quoted(name: str) -> str:
 def copy_rows(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
     """Insert rows, which all have the same columns."""
     shape = _shape(table, tuple(rows[0]))
-    with _wrapped(connection) as driver, driver.cursor() as cursor:
-        with cursor.copy(f"COPY {shape.table} ({shape.columns}) FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(shape.types)
-            for row in zip(*shape.stored(rows), strict=True):
-                copy.write_row(row)
+    statement = f"COPY {shape.table} ({shape.columns}) FROM STDIN (FORMAT BINARY)"
+    with _wrapped(connection) as driver, driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(shape.types)
+        for row in zip(*shape.stored(rows), strict=True):
+            copy.write_row(row)
 
 
 def upsert_rows(connection: Connection, table: Table, rows: Sequence[Values], keys: Sequence[str]) -> None:

@@ -11,10 +11,10 @@ from contextlib import closing, suppress
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, Index, create_engine, event, select, text
+from sqlalchemy import Connection, Engine, ForeignKeyConstraint, Index, create_engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 
-from contracts.facts import OTHER_RUN, RUN, block, created, everything, metric, param, reasons, started, tag
+from contracts.facts import OTHER_RUN, RUN, WRITER, block, created, everything, metric, param, reasons, started, tag
 from databases import empty_store
 from flightlog.schema import events as e
 from flightlog.schema.blocks import Block
@@ -34,6 +34,7 @@ KILLS = {
     "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
     "mysql": ("SELECT CONNECTION_ID()", "KILL {}"),
 }
+UNCHECKED = ("ledger", "latest_metrics", "metric_chunks")
 
 
 @pytest.fixture(params=["postgres_server", "mariadb_server"])
@@ -87,7 +88,12 @@ def journal(writer: int, runs: Sequence[str], seed: int) -> list[list[Block | Ga
                 tag(f"t{draw.randrange(3)}", f"{writer}-{number}", time=1000 + number),
                 param(f"p{draw.randrange(5)}", "same"),
             ]
-            item = block(run, *([started(f"{7 + number % 2}", f"e{number % 2}"), *facts[1:]] if number == 0 else facts), writer=identity, first=4 * number)
+            item = block(
+                run,
+                *([started(f"{7 + number % 2}", f"e{number % 2}"), *facts[1:]] if number == 0 else facts),
+                writer=identity,
+                first=4 * number,
+            )
             batches.append([item] * draw.choice([1, 1, 2]))
     return batches
 
@@ -127,7 +133,10 @@ def test_writers_that_come_to_one_run_at_the_same_moment_lose_nothing(url: str) 
 def comparable(store: Store, runs: list[str]) -> dict[str, object]:
     """Return what does not depend on who came first."""
     found = everything(store, runs)
-    return found | {"experiments": sorted((item["experiment_id"], item["name"]) for item in found["experiments"]), "letters": sorted(found["letters"])}
+    return found | {
+        "experiments": sorted((item["experiment_id"], item["name"]) for item in found["experiments"]),
+        "letters": sorted(found["letters"]),
+    }
 
 
 def test_workers_may_found_one_experiment_and_name_one_metric_at_the_same_time(url: str) -> None:
@@ -166,9 +175,19 @@ def test_an_experiment_that_is_deleted_takes_the_runs_along_that_others_file_jus
         assert all(len(run.data.params) == 20 for run in store.search_runs(["7"], run_view_type=3))
 
 
-def test_a_batch_waits_for_another_that_has_its_subject(store: SqlStore, engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("subject", "fact"),
+    [(RUN, param("a", "1")), (experiment_subject("7"), created("7", "seven"))],
+    ids=["its run", "any run of an experiment"],
+)
+def test_a_batch_waits_for_another_that_has(subject: str, fact: e.Event, store: SqlStore, engine: Engine) -> None:
     done = threading.Event()
-    thread = threading.Thread(target=lambda: (store.apply([block(RUN, param("a", "1"))]), done.set()))
+
+    def file() -> None:
+        store.apply([block(subject, fact)])
+        done.set()
+
+    thread = threading.Thread(target=file)
     with writing(engine) as connection:
         lock_subjects(connection, {RUN})
         thread.start()
@@ -252,7 +271,7 @@ def kill_connection(server: DatabaseServer, connection: Connection) -> None:
 def test_a_connection_that_is_killed_in_mid_transaction_leaves_nothing_and_is_not_used_again(server: DatabaseServer, url: str) -> None:
     with closing(SqlStore(url)) as store:
         store.apply([block(RUN, param("a", "1"))])
-        victims = []
+        victims: list[str] = []
 
         @event.listens_for(store._engine, "before_cursor_execute")
         def kill(connection: Connection, _: object, statement: str, *__: object) -> None:
@@ -263,16 +282,20 @@ def test_a_connection_that_is_killed_in_mid_transaction_leaves_nothing_and_is_no
         with pytest.raises(StoreUnavailable, match="cannot be used now"):
             store.apply([block(RUN, param("b", "1"), metric("loss", 1.0), first=1)])
         assert victims
-        assert store.position(RUN, store.writers()[0].writer) == 1
+        assert store.position(RUN, WRITER) == 1
         store.apply([block(RUN, param("b", "1"), metric("loss", 1.0), first=1)])
         assert store.get_run(RUN).data.params == {"a": "1", "b": "1"}
 
 
 def test_a_connection_that_dies_in_a_copy_makes_the_store_unavailable(postgres_server: PostgresServer) -> None:
     engine = open_engine(empty_store(postgres_server))
-    with pytest.raises(StoreUnavailable), writing(engine) as connection:
+
+    def work(connection: Connection) -> None:
         kill_connection(postgres_server, connection)
         insert_rows(connection, tags, [{"run": 1, "key": "k", "value": "v", "stamp": ""}])
+
+    with pytest.raises(StoreUnavailable, match="cannot be used now"):
+        write(engine, work)
     with reading(engine) as connection:
         assert connection.execute(text("SELECT 1")).scalar() == 1
     engine.dispose()
@@ -304,15 +327,30 @@ UNAVAILABLE = {
     "a table that somebody dropped": ("SELECT * FROM nowhere", "SELECT * FROM nowhere"),
     "a right that is missing": ("SET ROLE pg_monitor; SELECT * FROM runs", "SET ROLE nobody"),
     "a read-only transaction": ("SET TRANSACTION READ ONLY; DELETE FROM runs", None),
-    "a statement that takes too long": ("SET LOCAL statement_timeout = 20; SELECT pg_sleep(5)", "SET STATEMENT max_statement_time=0.02 FOR SELECT SLEEP(5) FROM (SELECT 1 UNION SELECT 2) AS t"),
-    "a full disk": ("DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$", "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1021"),
-    "too many connections": ("DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53300'; END $$", "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1040"),
+    "a statement that takes too long": (
+        "SET LOCAL statement_timeout = 20; SELECT pg_sleep(5)",
+        "SET STATEMENT max_statement_time=0.02 FOR SELECT SLEEP(5) FROM (SELECT 1 UNION SELECT 2) AS t",
+    ),
+    "a full disk": (
+        "DO $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = '53100'; END $$",
+        "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1021",
+    ),
+    "too many connections": (
+        "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53300'; END $$",
+        "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1040",
+    ),
 }
 FAULTS = {
     "a number out of range": ("SELECT 9223372036854775807 + 1", "SELECT 9223372036854775807 + 1"),
-    "a key that is too long": ("INSERT INTO metric_names (name) VALUES (repeat('x', 300))", "INSERT INTO metric_names (name) VALUES (repeat('x', 300))"),
+    "a key that is too long": (
+        "INSERT INTO metric_names (name) VALUES (repeat('x', 300))",
+        "INSERT INTO metric_names (name) VALUES (repeat('x', 300))",
+    ),
     "NULL where it must not be": ("INSERT INTO metric_names (name) VALUES (NULL)", "INSERT INTO metric_names (name) VALUES (NULL)"),
-    "a limit of the program": ("DO $$ BEGIN RAISE EXCEPTION 'wide' USING ERRCODE = '54011'; END $$", "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1118"),
+    "a limit of the program": (
+        "DO $$ BEGIN RAISE EXCEPTION 'wide' USING ERRCODE = '54011'; END $$",
+        "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1118",
+    ),
 }
 
 
@@ -377,7 +415,7 @@ def test_every_text_comes_back_as_it_was(store: SqlStore, value: str) -> None:
 
 
 def differences(engine: Engine) -> list[object]:
-    """Return in what a database differs from the tables, but for the indexes that its kind cannot have."""
+    """Return in what a database differs from the tables, but for the indexes and references that only some kinds have."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": _is_wanted(engine)})
         return list(compare_metadata(context, metadata))
@@ -385,6 +423,8 @@ def differences(engine: Engine) -> list[object]:
 
 def _is_wanted(engine: Engine) -> Callable[..., bool]:
     def wanted(item: object, *_: object) -> bool:
+        if isinstance(item, ForeignKeyConstraint):
+            return str(item.table) not in UNCHECKED
         return not (isinstance(item, Index) and engine.dialect.name == "postgresql" and "value" in item.columns)
 
     return wanted
@@ -413,7 +453,11 @@ def test_a_migration_that_was_killed_is_finished_by_the_next(mariadb_server: Mar
         for statement in ("DROP TABLE tombstones", "DELETE FROM stripes WHERE id > 5", "ALTER TABLE metric_chunks DROP COLUMN attempt"):
             with engine.begin() as connection:
                 connection.execute(text(statement))
-        for statement in ("ALTER TABLE runs DROP COLUMN lost_status", "DROP INDEX ix_params_key_value_run ON params", "DELETE FROM alembic_version"):
+        for statement in (
+            "ALTER TABLE runs DROP COLUMN lost_status",
+            "DROP INDEX ix_params_key_value_run ON params",
+            "DELETE FROM alembic_version",
+        ):
             with engine.begin() as connection:
                 connection.execute(text(statement))
         open_store(fresh).close()
@@ -433,7 +477,13 @@ def test_every_scheme_opens_its_server(scheme: str, request: pytest.FixtureReque
 
 @pytest.mark.parametrize(
     "database_url",
-    ["postgres://ada:hunter2@host/name", "postgresql+psycopg2://ada:hunter2@host/name", "mysql+aiomysql://ada:hunter2@host/name", "sqlite+x://ada:hunter2@h/n", "postgresql://ada:hunter2@host:port/name"],
+    [
+        "postgres://ada:hunter2@host/name",
+        "postgresql+psycopg2://ada:hunter2@host/name",
+        "mysql+aiomysql://ada:hunter2@host/name",
+        "sqlite+x://ada:hunter2@h/n",
+        "postgresql://ada:hunter2@host:port/name",
+    ],
 )
 def test_a_url_that_is_refused_does_not_show_its_password(database_url: str) -> None:
     with pytest.raises(InvalidParameter) as refused:
