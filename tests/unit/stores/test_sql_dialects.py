@@ -15,6 +15,7 @@ from sqlalchemy.types import LargeBinary
 from contracts.facts import OTHER_RUN, RUN, WRITER, block, metric
 from contracts.store_contract import StoreContract
 from flightlog.schema.errors import InvalidParameter
+from flightlog.schema.settings import shown
 from flightlog.stores.sql import drivers
 from flightlog.stores.sql.drivers import connect_arguments, parse_url
 from flightlog.stores.sql.postgres import _shape
@@ -128,3 +129,20 @@ def test_a_url_overrules_how_connections_are_opened() -> None:
 def test_a_text_without_its_nul_gives_it_back(text: str) -> None:
     assert "\0" not in escape_nul(text)
     assert restore_nul(escape_nul(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("postgresql://ada:hunter2@host/name", "postgresql://ada:***@host/name"),
+        ("mysql://ada:hu/nt@er2@host/name", "mysql://ada:***@host/name"),
+        ("postgresql://host/name?user=ada&password=hunter2&x=1", "postgresql://host/name?user=ada&password=***&x=1"),
+        ("sqlite:///folder/a.db", "sqlite:///folder/a.db"),
+    ],
+)
+def test_a_uri_is_shown_without_its_password(uri: str, expected: str) -> None:
+    assert shown(uri) == expected
+
+
+def test_drivers_show_no_password_either() -> None:
+    assert "hunter2" not in drivers.shown(parse_url("postgresql://host/name?user=ada&password=hunter2"))
