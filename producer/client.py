@@ -22,7 +22,7 @@ from flightlog.schema import events as e
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
 from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id
-from flightlog.schema.settings import Location, Settings
+from flightlog.schema.settings import Location, Settings, without_password
 
 log = logging.getLogger("flightlog")
 
@@ -343,7 +343,7 @@ class Producer:
         """Return how events that are in the journal get into the store, for messages."""
         if self.location.queue_uri is not None:
             return f"arrive when they are shipped: flightlog ship --spool {self.location.spool}, and a worker reads the queue"
-        return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {self.location.tracking_uri}"
+        return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {without_password(self.location.tracking_uri)}"
 
     def postpone(self, work: Callable[[], object]) -> bool:
         """See `Journal.postpone`: for whichever journal a signal has interrupted."""

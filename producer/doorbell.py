@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flightlog.schema.names import DOORBELL, WORKER_LOG, WORKER_MODULE
+from flightlog.schema.names import DOORBELL, QUEUE_VARIABLE, TRACKING_VARIABLE, WORKER_LOG, WORKER_MODULE
 from flightlog.schema.settings import Location
 
 NICE = 10
@@ -48,10 +48,10 @@ class Spawned:
         ]
         command += ["--artifact-root", location.artifact_root, "--idle", str(idle), "--nice", str(NICE), "--detach"]
         environment = {**os.environ, "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", ""))}
-        environment["FLIGHTLOG_TRACKING_URI"] = location.tracking_uri  # no argument: everybody may read those of a process
+        environment[TRACKING_VARIABLE] = location.tracking_uri  # no argument: everybody may read those of a process
         if location.queue_uri is not None:
             command.append("--ship")
-            environment["FLIGHTLOG_QUEUE_URI"] = location.queue_uri
+            environment[QUEUE_VARIABLE] = location.queue_uri
         self._log = location.spool / WORKER_LOG
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own module

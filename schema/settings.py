@@ -24,7 +24,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 MAX_PORT = 65_535
 DEFAULT_FOLDER = "flightlogs"
 DATABASE_FILE = "tracking.db"
-DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
 QUEUE_SCHEMES = ("redis", "rediss", "unix")
 REMOTE_SCHEMES = ("http", "https", "databricks")
 

@@ -23,13 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.detach and not _detach():
         return 0
     # Only now what takes long to import: whoever started us waits until we are detached.
+    from flightlog.schema.names import QUEUE_VARIABLE, TRACKING_VARIABLE  # noqa: PLC0415
     from flightlog.schema.settings import Settings, locate  # noqa: PLC0415
+    from flightlog.worker.memory import collect_rarely  # noqa: PLC0415
 
+    collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    settings = Settings(artifact_root=options.artifact_root, queue_uri=os.environ.get("FLIGHTLOG_QUEUE_URI") if options.ship else None)
+    settings = Settings(artifact_root=options.artifact_root, queue_uri=os.environ.get(QUEUE_VARIABLE) if options.ship else None)
     location = replace(
-        locate(options.tracking_uri or os.environ.get("FLIGHTLOG_TRACKING_URI"), settings), spool=Path(options.spool).resolve()
+        locate(options.tracking_uri or os.environ.get(TRACKING_VARIABLE), settings), spool=Path(options.spool).resolve()
     )
     _run(location, options.idle)
     return 0

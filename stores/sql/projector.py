@@ -25,7 +25,7 @@ from flightlog.stores.sql.attempts import WriterAttempts, load_writer_attempts, 
 from flightlog.stores.sql.experiments import SqlExperiments
 from flightlog.stores.sql.history import Key, save_points
 from flightlog.stores.sql.ledger import Admitted, Letter
-from flightlog.stores.sql.opened import OpenedBlock, add_points, open_block
+from flightlog.stores.sql.opened import OpenedBlock, add_points, open_blocks
 from flightlog.stores.sql.points import Groups, PointsBuilder, Series
 from flightlog.stores.sql.rows import numbered
 from flightlog.stores.sql.runs import OpenRun, load_runs, save_runs
@@ -56,9 +56,10 @@ def project(connection: Connection, admitted: Sequence[Admitted], now: int) -> l
 
 def _stages(admitted: Sequence[Admitted]) -> Iterator[list[OpenedBlock | Admitted]]:
     """Yield the batch in parts: the event that rewinds a run is the first of its part."""
+    opened = iter(open_blocks([(part.writer_id, part.item) for part in admitted if isinstance(part.item, Block)]))
     stage: list[OpenedBlock | Admitted] = []
     for part in admitted:
-        for piece in _opened(part.writer_id, part.item) if isinstance(part.item, Block) else [part]:
+        for piece in _pieces(next(opened)) if isinstance(part.item, Block) else [part]:
             if stage and isinstance(piece, OpenedBlock) and _rewinds(piece)[:1] == [0]:
                 yield stage
                 stage = []
@@ -67,13 +68,13 @@ def _stages(admitted: Sequence[Admitted]) -> Iterator[list[OpenedBlock | Admitte
         yield stage
 
 
-def _opened(writer_id: int, block: Block) -> list[OpenedBlock]:
-    """Open a block, in pieces where it rewinds its run."""
-    opened = open_block(writer_id, block)
+def _pieces(opened: OpenedBlock) -> list[OpenedBlock]:
+    """Return a block in pieces where it rewinds its run."""
+    block = opened.block
     cuts = [0, *(index for index in _rewinds(opened) if index), len(block.records)]
     if len(cuts) == 2:
         return [opened]
-    return [open_block(writer_id, block.part(start, stop)) for start, stop in itertools.pairwise(cuts)]
+    return open_blocks([(opened.writer_id, block.part(start, stop)) for start, stop in itertools.pairwise(cuts)])
 
 
 def _rewinds(opened: OpenedBlock) -> list[int]:

@@ -11,10 +11,10 @@ from contextlib import closing, suppress
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, Index, create_engine, event, select, text
+from sqlalchemy import Connection, Engine, ForeignKeyConstraint, Index, create_engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 
-from contracts.facts import OTHER_RUN, RUN, block, created, everything, metric, param, reasons, started, tag
+from contracts.facts import OTHER_RUN, RUN, WRITER, block, created, everything, metric, param, reasons, started, tag
 from databases import empty_store
 from flightlog.schema import events as e
 from flightlog.schema.blocks import Block
@@ -34,6 +34,7 @@ KILLS = {
     "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
     "mysql": ("SELECT CONNECTION_ID()", "KILL {}"),
 }
+UNCHECKED = ("ledger", "latest_metrics", "metric_chunks")
 
 
 @pytest.fixture(params=["postgres_server", "mariadb_server"])
@@ -174,9 +175,19 @@ def test_an_experiment_that_is_deleted_takes_the_runs_along_that_others_file_jus
         assert all(len(run.data.params) == 20 for run in store.search_runs(["7"], run_view_type=3))
 
 
-def test_a_batch_waits_for_another_that_has_its_subject(store: SqlStore, engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("subject", "fact"),
+    [(RUN, param("a", "1")), (experiment_subject("7"), created("7", "seven"))],
+    ids=["its run", "any run of an experiment"],
+)
+def test_a_batch_waits_for_another_that_has(subject: str, fact: e.Event, store: SqlStore, engine: Engine) -> None:
     done = threading.Event()
-    thread = threading.Thread(target=lambda: (store.apply([block(RUN, param("a", "1"))]), done.set()))
+
+    def file() -> None:
+        store.apply([block(subject, fact)])
+        done.set()
+
+    thread = threading.Thread(target=file)
     with writing(engine) as connection:
         lock_subjects(connection, {RUN})
         thread.start()
@@ -260,7 +271,7 @@ def kill_connection(server: DatabaseServer, connection: Connection) -> None:
 def test_a_connection_that_is_killed_in_mid_transaction_leaves_nothing_and_is_not_used_again(server: DatabaseServer, url: str) -> None:
     with closing(SqlStore(url)) as store:
         store.apply([block(RUN, param("a", "1"))])
-        victims = []
+        victims: list[str] = []
 
         @event.listens_for(store._engine, "before_cursor_execute")
         def kill(connection: Connection, _: object, statement: str, *__: object) -> None:
@@ -271,16 +282,20 @@ def test_a_connection_that_is_killed_in_mid_transaction_leaves_nothing_and_is_no
         with pytest.raises(StoreUnavailable, match="cannot be used now"):
             store.apply([block(RUN, param("b", "1"), metric("loss", 1.0), first=1)])
         assert victims
-        assert store.position(RUN, store.writers()[0].writer) == 1
+        assert store.position(RUN, WRITER) == 1
         store.apply([block(RUN, param("b", "1"), metric("loss", 1.0), first=1)])
         assert store.get_run(RUN).data.params == {"a": "1", "b": "1"}
 
 
 def test_a_connection_that_dies_in_a_copy_makes_the_store_unavailable(postgres_server: PostgresServer) -> None:
     engine = open_engine(empty_store(postgres_server))
-    with pytest.raises(StoreUnavailable), writing(engine) as connection:
+
+    def work(connection: Connection) -> None:
         kill_connection(postgres_server, connection)
         insert_rows(connection, tags, [{"run": 1, "key": "k", "value": "v", "stamp": ""}])
+
+    with pytest.raises(StoreUnavailable, match="cannot be used now"):
+        write(engine, work)
     with reading(engine) as connection:
         assert connection.execute(text("SELECT 1")).scalar() == 1
     engine.dispose()
@@ -400,7 +415,7 @@ def test_every_text_comes_back_as_it_was(store: SqlStore, value: str) -> None:
 
 
 def differences(engine: Engine) -> list[object]:
-    """Return in what a database differs from the tables, but for the indexes that its kind cannot have."""
+    """Return in what a database differs from the tables, but for the indexes and references that only some kinds have."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_object": _is_wanted(engine)})
         return list(compare_metadata(context, metadata))
@@ -408,6 +423,8 @@ def differences(engine: Engine) -> list[object]:
 
 def _is_wanted(engine: Engine) -> Callable[..., bool]:
     def wanted(item: object, *_: object) -> bool:
+        if isinstance(item, ForeignKeyConstraint):
+            return str(item.table) not in UNCHECKED
         return not (isinstance(item, Index) and engine.dialect.name == "postgresql" and "value" in item.columns)
 
     return wanted
