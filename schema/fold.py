@@ -49,6 +49,8 @@ class Stamp(NamedTuple):
 NEVER = Stamp(-1, "", -1)
 LOST = "lost"
 """The reason of the status of a run whose writers fell silent."""
+MAX_ATTEMPTS = 1_000
+"""After the first. For a script that rewinds at every step, each rewind would take as long as all steps before it."""
 MAX_COUNT = 2**63 - 1
 """A database counts in 64 bits; a sum stays at this."""
 
@@ -206,7 +208,16 @@ def hear(state: RunState, writer: str, time: int) -> None:
 
 def hidden_from(attempts: Sequence[Attempt], attempt: int) -> int | None:
     """Return the step from which on the points of an attempt are hidden by later ones; None when none are."""
-    return min((later.from_step for later in attempts if later.attempt > attempt and later.from_step is not None), default=None)
+    return hidden_steps(attempts)[attempt]
+
+
+def hidden_steps(attempts: Sequence[Attempt]) -> list[int | None]:
+    """Return the same for all attempts from 0 on, when `attempts` are those after the first, in order."""
+    floors: list[int | None] = [None]
+    for later in reversed(attempts):
+        known = [step for step in (floors[-1], later.from_step) if step is not None]
+        floors.append(min(known, default=None))
+    return floors[::-1]
 
 
 def fold_experiment(state: ExperimentState, event: e.Event, stamp: Stamp) -> Rejection | None:
@@ -325,18 +336,30 @@ def _set_status(state: RunState, status: str, stamp: Stamp, reason: str | None =
     return True
 
 
-def _run_resumed(state: RunState, event: e.RunResumed, stamp: Stamp) -> None:
-    _begin_attempt(state, event.time, stamp.writer, None)
+def _run_resumed(state: RunState, event: e.RunResumed, stamp: Stamp) -> Rejection | None:
     _set_status(state, "RUNNING", stamp)
+    return _begin_attempt(state, event.time, stamp.writer, None)
 
 
-def _begin_attempt(state: RunState, time: int, writer: str, from_step: int | None) -> None:
+def _begin_attempt(state: RunState, time: int, writer: str, from_step: int | None) -> Rejection | None:
+    if state.attempt >= MAX_ATTEMPTS:
+        message = (
+            f"run {state.run_id} has {MAX_ATTEMPTS} attempts already, the most that are kept; go back to a checkpoint, not at every step"
+        )
+        return Rejection("too-many-attempts", message)
     state.attempts.append(Attempt(state.attempt + 1, time, from_step))
     state.writers[writer] = state.attempt
+    return None
 
 
-def _run_rewound(state: RunState, event: e.RunRewound, stamp: Stamp) -> None:
-    _begin_attempt(state, event.time, stamp.writer, event.step)
+def _run_rewound(state: RunState, event: e.RunRewound, stamp: Stamp) -> Rejection | None:
+    refusal = _begin_attempt(state, event.time, stamp.writer, event.step)
+    if refusal is None:
+        _summarise_anew(state)
+    return refusal
+
+
+def _summarise_anew(state: RunState) -> None:
     state.metrics.clear()
     for key, points in state.history.items():
         for item in points:

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from flightlog.schema.entities import Attempt
-from flightlog.schema.fold import hidden_from
+from flightlog.schema.fold import hidden_steps
 from flightlog.stores import series
 from flightlog.stores.base import History
 from flightlog.stores.sql.history import decode_all
@@ -66,8 +66,9 @@ def list_attempts(connection: Connection, run_id: str) -> list[Attempt]:
 def visible_points(chunks: Iterable[tuple[int, bytes]], later: Sequence[Attempt]) -> History:
     """Return the points of chunks, each given by its attempt and body, that no later attempt hides, in order."""
     bodies: dict[int | None, list[bytes]] = {None: []}
+    floors = hidden_steps(later) if later else None
     for attempt, body in chunks:
-        bodies.setdefault(hidden_from(later, attempt), []).append(body)
+        bodies.setdefault(floors[attempt] if floors else None, []).append(body)
     return series.merged([series.before(decode_all(items), floor) for floor, items in bodies.items()])
 
 

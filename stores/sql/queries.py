@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, and_, or_, select, update
 
 from flightlog.schema.entities import Attempt, Experiment, MetricSummary, Run, RunInfo
 from flightlog.schema.errors import NotFound
-from flightlog.schema.fold import ArtifactState, hidden_from, run_data
+from flightlog.schema.fold import ArtifactState, hidden_steps, run_data
 from flightlog.stores import series
 from flightlog.stores.base import Envelope, History, PendingArtifact
 from flightlog.stores.experiments import is_experiment_id
@@ -140,8 +140,9 @@ def envelope(
 
 def _cuts(connection: Connection, rows: Sequence[Any], later: Sequence[Attempt]) -> dict[int, History]:
     """Return what stays visible of each chunk of which later attempts hide points, by its id. `rows` end with the attempt."""
-    floors = {row.id: hidden_from(later, row.attempt) for row in rows} if later else {}
-    reached = {row.id: floors[row.id] for row in rows if floors.get(row.id) is not None and row.max_step >= floors[row.id]}
+    floors = hidden_steps(later)
+    floor_of = {row.id: floors[row.attempt] for row in rows} if later else {}
+    reached = {row.id: floor for row in rows if (floor := floor_of.get(row.id)) is not None and row.max_step >= floor}
     bodies = fetch(connection, select(metric_chunks.c.id, metric_chunks.c.body), metric_chunks.c.id, sorted(reached))
     return {number: series.before(decode_all([body]), reached[number]) for number, body in bodies}
 

@@ -29,6 +29,7 @@ from contracts.facts import (
     tag,
 )
 from flightlog.schema import events as e
+from flightlog.schema import fold
 from flightlog.schema.entities import Attempt, ViewType
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.schema.ids import experiment_subject, now_ms
@@ -265,6 +266,16 @@ class StoreContract(ABC):
         store.apply([Gap(RUN, OTHER_WRITER, 0, 3, "missing", "3 events are missing"), block(RUN, started(), *losses(0, 1))])
         store.apply([block(RUN, rewound(1), first=3), block(RUN, *losses(1, 2), writer=OTHER_WRITER, first=3)])
         assert store.metric_arrays(RUN, "loss", attempt=1).step.tolist() == [1, 2]
+
+    def test_a_run_has_no_more_attempts_than_anybody_needs(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fold, "MAX_ATTEMPTS", 2)
+        store.apply(
+            [block(RUN, started(), rewound(5), *losses(5), rewound(5), *losses(5), rewound(5), *losses(5), e.RunResumed(time=9000))]
+        )
+        assert reasons(store.dead_letters()) == ["too-many-attempts"] * 2
+        assert [item.from_step for item in store.attempts(RUN)] == [None, 5, 5]
+        assert store.metric_arrays(RUN, "loss", attempt=2).step.tolist() == [5, 5]
+        assert store.get_run(RUN).data.metric_summaries["loss"].count == 2
 
     def test_the_envelope_leaves_hidden_points_out(self, store: Store) -> None:
         store.apply([block(RUN, started(), *losses(*range(100)))])
