@@ -213,10 +213,10 @@ def _points(rows: Sequence[Any]) -> MlflowPoints:
     """Return rows of the table `metrics` as columns, with NaN and the infinities as they were logged."""
     keys, steps, times, values, nans = zip(*rows, strict=True)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    key = np.fromiter(map(numbers.__getitem__, keys), np.int64, len(keys)) if len(numbers) > 1 else np.zeros(len(keys), np.int64)
     value = np.array(values, np.float64)
     value = np.where(np.abs(value) >= LARGEST, np.copysign(np.inf, value), value)
     value[np.array(nans, np.bool_)] = np.nan
-    key = np.fromiter(map(numbers.__getitem__, keys), np.int64, len(keys))
     return MlflowPoints(list(numbers), key, np.array(steps, np.int64), np.array(times, np.int64), value)
 
 

@@ -27,7 +27,7 @@ def sync(
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[FOLDER]...", help="Flight folders or folders of journals, of any machine. None: this machine's own spool."
+            metavar="FOLDER", help="Flight folders or folders of journals, of any machine. None: this machine's own spool."
         ),
     ] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="URI", help="The flight folder or database that they are brought to.")] = None,
