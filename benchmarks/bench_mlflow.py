@@ -2,7 +2,7 @@
 
     python benchmarks/bench_mlflow.py [--points 1000000] [--runs 10] [--rounds 3]
 
-The floor is reading the same rows: `fetchmany` of the table `metrics`, run by run, in the order of key and step. Ours is the whole command
+The floor is reading the same rows: `fetchmany` of the table `metrics`, run by run, in the order of insertion. Ours is the whole command
 in a process of its own, start included: reading, filing into an empty SQLite store, comparing.
 """
 
@@ -25,7 +25,7 @@ from measure import Figure, median, paired, ratio, report
 
 DUMP = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "mlflow" / "3.17" / "mlflow.sql"
 KEYS = 10
-ORDERED = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY key, step, timestamp"
+ORDERED = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ? ORDER BY rowid"
 
 
 def make(file: Path, runs: int, points: int) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.names import SNAPSHOTS
-from flightlog.stores.artifacts import open_artifacts
+from flightlog.stores.artifacts import local_root, open_artifacts
 from flightlog.stores.base import PendingArtifact, Sink
 
 log = logging.getLogger("flightlog.worker")
@@ -23,10 +23,14 @@ class CopiedArtifacts:
     An artifact whose bytes are not in the folders, or cannot be read now, goes on waiting: they may come with the next copy.
     """
 
-    def __init__(self, spools: list[Path], roots: list[Path], sink: Sink) -> None:
-        """`spools` are folders of journals; `roots` are folders of artifacts, laid out as `<experiment>/<run>/artifacts`."""
+    def __init__(self, spools: list[Path], roots: list[Path], kept: list[Path], sink: Sink) -> None:
+        """`spools` are folders of journals; `roots` are folders of artifacts, laid out as `<experiment>/<run>/artifacts`.
+
+        Nothing is written below the folders that are `kept`, also where a run has its artifacts there.
+        """
         self._spools = spools
         self._roots = roots
+        self._kept = kept
         self._sink = sink
         self.stored = 0
         self.missing = 0
@@ -53,7 +57,9 @@ class CopiedArtifacts:
         self.missing += not is_stored
 
     def _store(self, run_id: str, uri: str, artifact: ArtifactState) -> bool:
-        repository = open_artifacts(uri)
+        repository, root = open_artifacts(uri), local_root(uri)
+        if root is not None and any(_is_inside(folder, root) for folder in self._kept):
+            return repository.size(artifact.path) == artifact.size
         found = next((file for file in self._candidates(run_id, artifact) if _is_it(file, artifact)), None)
         if found is None:
             return repository.size(artifact.path) == artifact.size  # stored just before a crash, or from another copy

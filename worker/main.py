@@ -31,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = Settings(artifact_root=options.artifact_root, queue_uri=os.environ.get(QUEUE_VARIABLE) if options.ship else None)
-    location = replace(
-        locate(options.tracking_uri or os.environ.get(TRACKING_VARIABLE), settings), spool=Path(options.spool).resolve()
-    )
+    location = replace(locate(options.tracking_uri or os.environ.get(TRACKING_VARIABLE), settings), spool=Path(options.spool).resolve())
     _run(location, options.idle)
     return 0
 

@@ -12,6 +12,7 @@ from flightlog.schema.blocks import Block
 from flightlog.schema.entities import DeadLetter
 from flightlog.schema.errors import NotFound
 from flightlog.schema.ids import WriterId
+from flightlog.schema.names import SNAPSHOTS
 from flightlog.schema.settings import DATABASE_FILE, Location
 from flightlog.stores.base import Gap, Store
 from flightlog.stores.batches import experiment_of
@@ -128,11 +129,15 @@ class Shipment:
 
     def store_artifacts(self) -> None:
         """Store the artifacts of the runs that the copies speak of."""
-        artifacts = CopiedArtifacts(
-            [spool for copy in self._copies for spool in copy.spools], [copy.artifacts for copy in self._copies], self._store
-        )
+        spools = [spool for copy in self._copies for spool in copy.spools]
+        kept = [copy.folder for copy in self._copies if not self._is_target(copy)]
+        artifacts = CopiedArtifacts(spools, [copy.artifacts for copy in self._copies], kept, self._store)
         artifacts.store(self._runs)
         self.synced.artifacts, self.synced.artifacts_missing = artifacts.stored, artifacts.missing
+
+    def _is_target(self, copy: Copy) -> bool:
+        """Whether a folder is the very one that things are brought to."""
+        return copy.database is not None and self._is_ours(copy.database)
 
     def _is_ours(self, database: Path) -> bool:
         return self._location.database_url == f"sqlite:///{database.resolve()}"
@@ -185,20 +190,23 @@ def sync_spool(location: Location, store: Store, watch: Watch = lambda _: None) 
     """
     ends = {(journal.subject, journal.writer): journal.end for journal in read_spool(location.spool).journals}
     before = {key: store.position(*key) for key in ends}
-    waiting = dict(ends)
-    while waiting and drain_spool(location, store) is None:
-        waiting = _outstanding(store, waiting)
+    snapshots = _snapshots(location)
+    while drain_spool(location, store) is None and _outstanding(store, ends):
         watch(0)
-        if waiting:
-            threading.Event().wait(LOOK)
+        threading.Event().wait(LOOK)
     moved = {key: store.position(*key) - position for key, position in before.items()}
     runs = {subject for (subject, _), events in moved.items() if events and experiment_of(subject) is None}
     watch(sum(moved.values()))
-    return Synced(sum(moved.values()), runs, _letters(store, before))
+    return Synced(sum(moved.values()), runs, _letters(store, before), artifacts=len(snapshots - _snapshots(location)))
 
 
-def _outstanding(store: Store, ends: dict[tuple[str, WriterId], int]) -> dict[tuple[str, WriterId], int]:
-    return {key: end for key, end in ends.items() if store.position(*key) < end}
+def _outstanding(store: Store, ends: dict[tuple[str, WriterId], int]) -> bool:
+    return any(store.position(*key) < end for key, end in ends.items())
+
+
+def _snapshots(location: Location) -> set[str]:
+    folder = location.spool / SNAPSHOTS
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 def _letters(store: Store, before: dict[tuple[str, WriterId], int]) -> list[DeadLetter]:

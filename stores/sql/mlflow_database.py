@@ -34,6 +34,7 @@ from flightlog.stores.sql.rows import fetch
 RUNS = 200
 """Runs that are read at a time."""
 POINTS = 50_000
+ROWID: ColumnElement[int] = column("rowid")
 LARGEST = 1.7976931348623157e308
 """What MLflow stores for an infinity."""
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql", "mssql": "mssql+pymssql"}
@@ -121,12 +122,24 @@ class MlflowDatabase:
         return found
 
     def points(self, run_id: str, key: str | None = None) -> Iterator[MlflowPoints]:
-        """See `MlflowHistory.points`. In the order of key, step and time."""
+        """See `MlflowHistory.points`. In the order of key, step and time; of a SQLite file in the order in which they were inserted."""
         columns = {name: self._column("metrics", name) for name in ("key", "step", "timestamp", "value", "is_nan")}
         query = select(*columns.values()).select_from(_table("metrics")).where(self._column("metrics", "run_uuid") == run_id)
-        query = query.order_by(columns["key"], columns["step"], columns["timestamp"], columns["value"])
         if key is not None:
             query = query.where(columns["key"] == key)
+        if self._engine.dialect.name == "sqlite":
+            return self._pages(query)
+        return self._stream(query.order_by(columns["key"], columns["step"], columns["timestamp"], columns["value"]))
+
+    def _pages(self, query: Select[Any]) -> Iterator[MlflowPoints]:
+        """Yield points page by page, with no transaction in between: in most files one that reads would keep MLflow from writing."""
+        last = -(2**63)
+        query = query.add_columns(ROWID).order_by(ROWID).limit(POINTS)
+        while rows := self._all(query.where(last < ROWID)):
+            last = rows[-1].rowid
+            yield _points(rows)
+
+    def _stream(self, query: Select[Any]) -> Iterator[MlflowPoints]:
         with reading(self._engine) as connection:
             result = connection.execution_options(stream_results=True, max_row_buffer=POINTS).execute(query)
             cursor = result.cursor  # the driver's own tuples: a row object for each point would take as long as all the rest
@@ -212,7 +225,7 @@ def _run(row: Any, params: dict[str, str], tags: dict[str, str]) -> MlflowRun:  
 
 def _points(rows: Sequence[Any]) -> MlflowPoints:
     """Return rows of the table `metrics` as columns, with NaN and the infinities as they were logged."""
-    keys, steps, times, values, nans = zip(*rows, strict=True)
+    keys, steps, times, values, nans = list(zip(*rows, strict=True))[:5]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     key = np.fromiter(map(numbers.__getitem__, keys), np.int64, len(keys)) if len(numbers) > 1 else np.zeros(len(keys), np.int64)
     value = np.array(values, np.float64)

@@ -184,10 +184,15 @@ def test_two_machines_may_sync_one_folder_at_once(capsys: Captured) -> None:
     assert [shown(capsys, run_id)["metrics"]["loss"]["count"] for run_id in run_ids] == [2000] * 3
 
 
-def test_uris_of_artifacts_stay_where_they_are_asked_to(capsys: Captured) -> None:
+@pytest.mark.parametrize("is_filed", [False, True], ids=["journals alone", "filed by its own worker"])
+def test_uris_of_artifacts_stay_where_they_are_asked_to(is_filed: bool, capsys: Captured) -> None:
     run_id = log_run()
-    file_here()
-    sync(capsys, str(OFFLINE), "--to", TARGET, "--keep-artifact-uris")
+    if is_filed:
+        file_here()
+    before = state(OFFLINE)
+    document = sync(capsys, str(OFFLINE), "--to", TARGET, "--keep-artifact-uris", code=exits.FINE if is_filed else exits.PROBLEMS)
+    assert document["artifacts_missing"] == (not is_filed)  # its own worker will put it where it belongs
+    assert state(OFFLINE) == before
     assert Path(shown(capsys, run_id)["info"]["artifact_uri"]).is_relative_to(OFFLINE.resolve())
     assert not Path(TARGET, "artifacts").exists()
 
@@ -202,7 +207,7 @@ def test_artifacts_go_where_the_command_says(capsys: Captured, tmp_path: Path) -
 def test_without_folders_the_own_spool_is_filed_and_freed(capsys: Captured) -> None:
     run_id = log_run()
     document = sync(capsys)
-    assert (document["runs"], document["complete"]) == ([run_id], True)
+    assert (document["runs"], document["complete"], document["artifacts"]) == ([run_id], True, 1)
     assert list((OFFLINE / "journal").glob("*.seg")) == []
     assert sync(capsys)["events"] == 0
 
