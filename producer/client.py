@@ -343,7 +343,8 @@ class Producer:
         """Return how events that are in the journal get into the store, for messages."""
         if self.location.queue_uri is not None:
             return f"arrive when they are shipped: flightlog ship --spool {self.location.spool}, and a worker reads the queue"
-        return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {without_password(self.location.tracking_uri)}"
+        uri = without_password(self.location.tracking_uri)
+        return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {uri}"
 
     def postpone(self, work: Callable[[], object]) -> bool:
         """See `Journal.postpone`: for whichever journal a signal has interrupted."""

@@ -145,4 +145,4 @@ def test_a_uri_is_shown_without_its_password(uri: str, expected: str) -> None:
 
 
 def test_drivers_show_no_password_either() -> None:
-    assert "hunter2" not in drivers.without_password(parse_url("postgresql://host/name?user=ada&password=hunter2"))
+    assert "hunter2" not in drivers.shown(parse_url("postgresql://host/name?user=ada&password=hunter2"))
