@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgpack
 import numpy as np
@@ -30,13 +30,17 @@ MAX_SIZE = 256 << 20
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name)."""
+    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name).
+
+    `body` is what `decode_body` read names and records from, if they come from there: it need not be encoded again.
+    """
 
     subject: str
     writer: WriterId
     first_sequence: int
     names: Mapping[int, str]
     records: Records
+    body: bytes | None = field(default=None, compare=False)
 
     @property
     def end(self) -> int:
@@ -49,6 +53,8 @@ class Block:
 
     def part(self, start: int, stop: int) -> Block:
         """Return the events `start` .. `stop`, counted from the block's first."""
+        if start == 0 and stop == len(self.records):
+            return self
         return Block(self.subject, self.writer, self.first_sequence + start, self.names, self.records.take(slice(start, stop)))
 
 

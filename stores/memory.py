@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
@@ -20,7 +20,7 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, set_lifecycle
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
-from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
+from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, WriterKey
 from flightlog.stores.batches import due, end_of, event_letter, experiment_of, gap_letter
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment
 
@@ -234,9 +234,11 @@ class MemoryStore:
         """See `RunReader.writers`."""
         return [status for key, status in sorted(self._writers.items()) if subject in (None, key[0])]
 
-    def ledger(self, subject: str | None = None) -> Iterator[Block]:
+    def ledger(self, subject: str | None = None, known: Mapping[WriterKey, int] | None = None) -> Iterator[Block]:
         """See `RunReader.ledger`."""
-        return (block for block in list(self._ledger) if subject in (None, block.subject))
+        positions = known or {}
+        blocks = (block for block in list(self._ledger) if subject in (None, block.subject))
+        return (block for block in blocks if block.end > positions.get((block.subject, block.writer), 0))
 
     def close(self) -> None:
         """See `Sink.close`. There is nothing to let go of."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from sqlalchemy import Connection
@@ -14,7 +14,7 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
-from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
+from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, WriterKey
 from flightlog.stores.sql import compaction, ledger, projector, queries
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
 from flightlog.stores.sql.migrations import migrate
@@ -139,16 +139,14 @@ class SqlStore:
         with reading(self._engine) as connection:
             return ledger.statuses(connection, subject)
 
-    def ledger(self, subject: str | None = None) -> Iterator[Block]:
+    def ledger(self, subject: str | None = None, known: Mapping[WriterKey, int] | None = None) -> Iterator[Block]:
         """See `RunReader.ledger`. Holds few blocks at once and no transaction in between."""
-        place = 0
-        while True:
+        place, limit = 0, ledger.FIRST_PAGE
+        while place >= 0:
             with reading(self._engine) as connection:
-                blocks = ledger.blocks_after(connection, place, subject)
-            if not blocks:
-                return
+                place, blocks = ledger.blocks_after(connection, place, subject, known or {}, limit)
             yield from (block for _, block in blocks)
-            place = blocks[-1][0]
+            limit = ledger.next_limit(limit, [block for _, block in blocks])
 
     def close(self) -> None:
         """See `Sink.close`."""

@@ -10,6 +10,7 @@ import typer
 
 from flightlog.cli import exits, runs
 from flightlog.cli.doctor import doctor
+from flightlog.cli.replay import replay_command
 from flightlog.cli.status import status
 from flightlog.cli.versions import flightlog_version
 from flightlog.cli.worker import WorkerCommand, worker
@@ -26,6 +27,7 @@ app.command(cls=WorkerCommand, epilog=exits.SENTENCE)(worker)
 app.command(epilog=exits.SENTENCE)(status)
 app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
+app.command("replay", epilog=exits.SENTENCE)(replay_command)
 
 
 def _print_version(wanted: bool) -> None:
