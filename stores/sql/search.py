@@ -218,7 +218,9 @@ def _sort_column(field: Field, context: Context) -> SortColumn:
 
 
 def _sort_by_column(column: Column[Any], joins: tuple[tuple[FromClause, Condition], ...], context: Context) -> SortColumn:
-    value: Expression = context.by_code_point(func.substr(column, 1, TEXT_LENGTH, type_=column.type)) if isinstance(column.type, ExactText) else column
+    value: Expression = (
+        context.by_code_point(func.substr(column, 1, TEXT_LENGTH, type_=column.type)) if isinstance(column.type, ExactText) else column
+    )
     if not joins and not column.nullable:
         return SortColumn(None, value)
     return SortColumn(case((column.is_(None), MISSING), else_=PRESENT), value, joins)

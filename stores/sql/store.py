@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 
 from sqlalchemy import Connection
@@ -13,12 +14,16 @@ from flightlog.schema.filters.order import parse_experiment_order, parse_run_ord
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId, now_ms
-from flightlog.stores import series
+from flightlog.stores import series, verify
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, WriterKey
-from flightlog.stores.sql import compaction, ledger, projector, queries
+from flightlog.stores.batches import experiment_of
+from flightlog.stores.sql import compaction, ledger, projector, queries, repair
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
+
+NOBODY = ""
+"""A run id that no run has: a ledger is looked through for what concerns experiments only."""
 
 
 class SqlStore:
@@ -147,6 +152,20 @@ class SqlStore:
                 place, blocks = ledger.blocks_after(connection, place, subject, known or {}, limit)
             yield from (block for _, block in blocks)
             limit = ledger.next_limit(limit, [block for _, block in blocks])
+
+    def repair(self, subjects: Sequence[str]) -> None:
+        """Replace what is projected of runs and experiments, and their dead letters, by what the ledger gives; one transaction each."""
+        run_ids = [subject for subject in subjects if experiment_of(subject) is None]
+        with verify.temporary_database() as url, closing(SqlStore(url)) as scratch:
+            verify.fill(self, scratch, run_ids or [NOBODY])
+            for subject in subjects:
+                write(self._engine, partial(self._replace, scratch=scratch, subject=subject))
+
+    def _replace(self, connection: Connection, scratch: SqlStore, subject: str) -> None:
+        lock_subjects(connection, {subject})
+        verify.fill_subject(self, scratch, subject)
+        with reading(scratch._engine) as fresh:
+            repair.replace_subject(connection, fresh, subject)
 
     def close(self) -> None:
         """See `Sink.close`."""

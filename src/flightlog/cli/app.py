@@ -12,6 +12,7 @@ from flightlog.cli import exits, runs
 from flightlog.cli.doctor import doctor
 from flightlog.cli.replay import replay_command
 from flightlog.cli.status import status
+from flightlog.cli.verify import verify_command
 from flightlog.cli.versions import flightlog_version
 from flightlog.cli.worker import WorkerCommand, worker
 from flightlog.schema.errors import FlightlogException
@@ -28,6 +29,7 @@ app.command(epilog=exits.SENTENCE)(status)
 app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
 app.command("replay", epilog=exits.SENTENCE)(replay_command)
+app.command("verify", epilog=exits.SENTENCE)(verify_command)
 
 
 def _print_version(wanted: bool) -> None:
