@@ -60,7 +60,7 @@ def _summary(summary: MetricSummary) -> list[Any]:
 
 
 def _point(point: Point | None) -> list[Any] | None:
-    return point and [plain(point.value), point.step, point.timestamp]
+    return None if point is None else [plain(point.value), point.step, point.timestamp]
 
 
 def history_digest(history: History) -> list[Any]:

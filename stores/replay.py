@@ -123,13 +123,17 @@ def read_ahead(batches: Iterator[list[Block | Gap]]) -> Iterator[list[Block | Ga
 
 
 def without_holes(
-    blocks: Iterable[Block], letters: Iterable[DeadLetter], ends: Mapping[WriterKey, int], known: Mapping[WriterKey, int]
+    blocks: Iterable[Block],
+    letters: Iterable[DeadLetter],
+    ends: Mapping[WriterKey, int],
+    known: Mapping[WriterKey, int],
+    late: Iterable[Block] = (),
 ) -> Iterator[Block | Gap]:
     """Yield blocks, and gaps for what lies between them, and after the last up to the position that a writer had come to.
 
-    `known` are positions before which blocks may have been left out.
+    `known` are positions before which blocks may have been left out. `late` are blocks of one event that take the place of the gaps there.
     """
-    told = _Told.of(letters)
+    told = _Told.of(letters, late)
     expected: dict[WriterKey, int] = dict(known)
     for block in blocks:
         key = (block.subject, block.writer)
@@ -142,20 +146,21 @@ def without_holes(
 
 @dataclass(frozen=True)
 class _Told:
-    """Dead letters by writer, in the order of their sequences."""
+    """Dead letters by writer, in the order of their sequences, and events that are there nevertheless."""
 
     letters: dict[WriterKey, list[DeadLetter]] = field(default_factory=dict)
+    late: dict[tuple[WriterKey, int], Block] = field(default_factory=dict)
 
     @staticmethod
-    def of(letters: Iterable[DeadLetter]) -> _Told:
-        told = _Told()
+    def of(letters: Iterable[DeadLetter], late: Iterable[Block]) -> _Told:
+        told = _Told(late={((block.subject, block.writer), block.first_sequence): block for block in late})
         for letter in letters:
             told.letters.setdefault((letter.subject, WriterId(letter.writer)), []).append(letter)
         for found in told.letters.values():
             found.sort(key=lambda letter: letter.sequence)
         return told
 
-    def gaps(self, key: WriterKey, start: int, end: int) -> Iterator[Gap]:
+    def gaps(self, key: WriterKey, start: int, end: int) -> Iterator[Block | Gap]:
         """Yield gaps that cover `start` .. `end` exactly, each with the words of the letter that tells of it."""
         every = self.letters.get(key, [])
         first = bisect.bisect_left(every, start, key=lambda letter: letter.sequence)
@@ -167,7 +172,8 @@ class _Told:
             if letter.sequence > start:
                 yield _missing(key, start, letter.sequence)
             start = following if letter.count is None else min(letter.sequence + letter.count, following)
-            yield Gap(*key, letter.sequence, start, letter.reason, letter.message, letter.payload, letter.count)
+            gap = Gap(*key, letter.sequence, start, letter.reason, letter.message, letter.payload, letter.count)
+            yield self.late.get((key, letter.sequence), gap)
         if start < end:
             yield _missing(key, start, end)
 

@@ -88,20 +88,23 @@ def verify(store: Store, run_ids: Sequence[str] = (), tell: Tell | None = None) 
             yield comparison.run(run_id)
 
 
-def fill(store: RunReader, scratch: Store, run_ids: Sequence[str] = (), tell: Tell | None = None) -> None:
-    """Replay the ledger into a scratch store: all of it, or what is needed to tell the given runs. May be repeated to catch up."""
-    for batch in read_ahead(in_batches(_items(store, scratch, run_ids))):
+def fill(store: RunReader, scratch: Store, run_ids: Sequence[str] = (), tell: Tell | None = None, late: Sequence[Block] = ()) -> None:
+    """Replay the ledger into a scratch store: all of it, or what is needed to tell the given runs. May be repeated to catch up.
+
+    `late` are events that the ledger does not have yet; see `replay.without_holes`.
+    """
+    for batch in read_ahead(in_batches(_items(store, scratch, run_ids, late))):
         scratch.apply(batch)
         if tell:
             tell(sum(len(item.records) for item in batch if isinstance(item, Block)))
 
 
-def _items(store: RunReader, scratch: RunReader, run_ids: Sequence[str]) -> Iterator[Block | Gap]:
+def _items(store: RunReader, scratch: RunReader, run_ids: Sequence[str], late: Sequence[Block]) -> Iterator[Block | Gap]:
     known, ends = positions(scratch), positions(store)
     subjects = {subject for subject, _ in ends if not run_ids or subject in run_ids or experiment_of(subject) is not None}
     blocks = _in_context(store.ledger(known=known), subjects, known)
     letters = [letter for letter in store.dead_letters() if letter.subject in subjects]
-    return without_holes(blocks, letters, {key: end for key, end in ends.items() if key[0] in subjects}, known)
+    return without_holes(blocks, letters, {key: end for key, end in ends.items() if key[0] in subjects}, known, late)
 
 
 def _in_context(blocks: Iterable[Block], subjects: set[str], known: Mapping[WriterKey, int]) -> Iterator[Block]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from flightlog.schema.blocks import Block, decode_body, encode_body
 from flightlog.schema.entities import DeadLetter, WriterStatus
@@ -131,6 +131,17 @@ def letters(connection: Connection, subject: str | None, writer: str | None) -> 
     return [DeadLetter(*row) for row in connection.execute(query)]
 
 
+def drop_letters(connection: Connection, dropped: Sequence[DeadLetter]) -> int:
+    """Delete dead letters; return how many there were."""
+    count = 0
+    for letter in dropped:
+        writer = select(writers.c.id).where(writers.c.subject == letter.subject, writers.c.writer == letter.writer).scalar_subquery()
+        item = dead_letters.c
+        is_it = (item.writer_id == writer) & (item.sequence == letter.sequence) & (item.reason == letter.reason)
+        count += connection.execute(delete(dead_letters).where(is_it)).rowcount
+    return count
+
+
 def blocks_after(
     connection: Connection, after: int, subject: str | None, known: Mapping[WriterKey, int], limit: int
 ) -> tuple[int, list[tuple[int, Block]]]:
@@ -138,12 +149,12 @@ def blocks_after(
 
     Those that end at or before a known position are left out, undecoded.
     """
-    columns = (ledger.c.id, ledger.c.first_sequence, ledger.c["count"], ledger.c.body, writers.c.subject, writers.c.writer)
+    columns = (ledger.c.id, ledger.c.first_sequence, ledger.c["count"].label("events"), ledger.c.body, writers.c.subject, writers.c.writer)
     query = select(*columns).join_from(ledger, writers).where(ledger.c.id > after).order_by(ledger.c.id).limit(limit)
     if subject is not None:
         query = query.where(writers.c.subject == subject)
     rows = connection.execute(query).all()
-    blocks = [(row.id, block_of(row)) for row in rows if row.first_sequence + row.count > known.get((row.subject, row.writer), 0)]
+    blocks = [(row.id, block_of(row)) for row in rows if row.first_sequence + row.events > known.get((row.subject, row.writer), 0)]
     return (rows[-1].id if rows else -1), blocks
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.entities import DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
@@ -17,7 +18,7 @@ from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series, verify
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, WriterKey
 from flightlog.stores.batches import experiment_of
-from flightlog.stores.sql import compaction, ledger, projector, queries, repair
+from flightlog.stores.sql import compaction, late_events, ledger, projector, queries, repair
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
@@ -155,17 +156,45 @@ class SqlStore:
 
     def repair(self, subjects: Sequence[str]) -> None:
         """Replace what is projected of runs and experiments, and their dead letters, by what the ledger gives; one transaction each."""
+        with self._projected_anew(subjects, []) as scratch:
+            for subject in subjects:
+                write(self._engine, partial(self._replace, scratch=scratch, subject=subject, late=[]))
+
+    @contextmanager
+    def _projected_anew(self, subjects: Sequence[str], late: Sequence[Block]) -> Iterator[SqlStore]:
         run_ids = [subject for subject in subjects if experiment_of(subject) is None]
         with verify.temporary_database() as url, closing(SqlStore(url)) as scratch:
-            verify.fill(self, scratch, run_ids or [NOBODY])
-            for subject in subjects:
-                write(self._engine, partial(self._replace, scratch=scratch, subject=subject))
+            verify.fill(self, scratch, run_ids or [NOBODY], None, late)
+            yield scratch
 
-    def _replace(self, connection: Connection, scratch: SqlStore, subject: str) -> None:
+    def _replace(self, connection: Connection, scratch: SqlStore, subject: str, late: Sequence[Block]) -> None:
         lock_subjects(connection, {subject})
         verify.fill_subject(self, scratch, subject)
+        late_events.insert(connection, late)
         with reading(scratch._engine) as fresh:
             repair.replace_subject(connection, fresh, subject)
+
+    def retry(self, dead_letters: Sequence[DeadLetter]) -> dict[str, str | None]:
+        """Give events another try: those that were refused go into the ledger, and what is projected of their subjects is made anew.
+
+        Return for each subject why the database refuses it still, or None. What it refuses is as it was before.
+        """
+        with reading(self._engine) as connection:
+            late = late_events.find(connection, dead_letters)
+        subjects = sorted({letter.subject for letter in dead_letters})
+        with self._projected_anew(subjects, late) as scratch:
+            return {subject: self._try(scratch, subject, [block for block in late if block.subject == subject]) for subject in subjects}
+
+    def _try(self, scratch: SqlStore, subject: str, late: Sequence[Block]) -> str | None:
+        try:
+            write(self._engine, partial(self._replace, scratch=scratch, subject=subject, late=late))
+        except DBAPIError as error:
+            return f"{type(error).__name__}: {error.orig}"
+        return None
+
+    def drop_letters(self, dead_letters: Sequence[DeadLetter]) -> int:
+        """Delete dead letters; return how many there were."""
+        return write(self._engine, partial(ledger.drop_letters, dropped=dead_letters))
 
     def close(self) -> None:
         """See `Sink.close`."""

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flightlog.cli import exits, runs
+from flightlog.cli import dead_letters, exits, runs
 from flightlog.cli.doctor import doctor
 from flightlog.cli.replay import replay_command
 from flightlog.cli.status import status
@@ -30,6 +30,7 @@ app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
 app.command("replay", epilog=exits.SENTENCE)(replay_command)
 app.command("verify", epilog=exits.SENTENCE)(verify_command)
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def _print_version(wanted: bool) -> None:

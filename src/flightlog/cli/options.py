@@ -18,3 +18,4 @@ Place = Annotated[
         metavar="[URI]", help="Flight folder or database URL. Unset: FLIGHTLOG_TRACKING_URI, else ./flightlogs.", show_default=False
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
