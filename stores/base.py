@@ -76,6 +76,15 @@ class Envelope:
     last: npt.NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Tombstone:
+    """A run or experiment that was purged: when, ms since the epoch, and how many events of it came later and were dropped."""
+
+    subject: str
+    time: int
+    dropped: int
+
+
 PendingArtifact = tuple[str, str, ArtifactState]
 """Run id, artifact URI of the run, artifact."""
 
@@ -159,6 +168,9 @@ class RunReader(Protocol):
 
     def dropped(self) -> dict[str, int]:
         """Return, for each run that has lost some, how many events were not recorded because a spool or a disk was full."""
+
+    def tombstones(self) -> list[Tombstone]:
+        """Return what was purged, in order of the subjects."""
 
     def writers(self, subject: str | None = None) -> list[WriterStatus]:
         """Return how far the store has come with each writer."""

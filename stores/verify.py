@@ -30,7 +30,7 @@ SMALL = 20_000
 """Events that are folded in memory."""
 TRIES = 5
 """How often a run that is being written to is looked at again."""
-CONTEXT = (e.RunStarted.code,)
+CONTEXT = (e.RunStarted.code, e.RunPurged.code)
 """The events of other runs without which an experiment would not be what it is."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
 
 from flightlog.schema.blocks import Block, decode_body, encode_body
 from flightlog.schema.entities import DeadLetter, WriterStatus
@@ -149,8 +149,7 @@ def blocks_after(
 
     Those that end at or before a known position are left out, undecoded.
     """
-    columns = (ledger.c.id, ledger.c.first_sequence, ledger.c["count"].label("events"), ledger.c.body, writers.c.subject, writers.c.writer)
-    query = select(*columns).join_from(ledger, writers).where(ledger.c.id > after).order_by(ledger.c.id).limit(limit)
+    query = blocks_query().where(ledger.c.id > after).order_by(ledger.c.id).limit(limit)
     if subject is not None:
         query = query.where(writers.c.subject == subject)
     rows = connection.execute(query).all()
@@ -158,7 +157,13 @@ def blocks_after(
     return (rows[-1].id if rows else -1), blocks
 
 
-def block_of(row: Any) -> Block:  # noqa: ANN401 - a row with the columns of `blocks_after`
+def blocks_query() -> Select[Any]:
+    """Return a query for blocks, to be completed and given to `block_of`."""
+    columns = (ledger.c.id, ledger.c.first_sequence, ledger.c["count"].label("events"), ledger.c.body, writers.c.subject, writers.c.writer)
+    return select(*columns).join_from(ledger, writers)
+
+
+def block_of(row: Any) -> Block:  # noqa: ANN401 - a row of `blocks_query`
     """Return a row of the ledger as a block. Raises `DecodeError` for a body that is damaged."""
     return Block(row.subject, WriterId(row.writer), row.first_sequence, *decode_body(row.body), row.body)
 

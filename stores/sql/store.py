@@ -16,9 +16,10 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series, verify
-from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, WriterKey
+from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
 from flightlog.stores.batches import experiment_of
-from flightlog.stores.sql import compaction, late_events, ledger, projector, queries, repair
+from flightlog.stores.purging import portions
+from flightlog.stores.sql import compaction, late_events, ledger, projector, purge, queries, repair
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
@@ -140,6 +141,11 @@ class SqlStore:
         with reading(self._engine) as connection:
             return queries.dropped(connection)
 
+    def tombstones(self) -> list[Tombstone]:
+        """See `RunReader.tombstones`."""
+        with reading(self._engine) as connection:
+            return purge.all_tombstones(connection)
+
     def writers(self, subject: str | None = None) -> list[WriterStatus]:
         """See `RunReader.writers`."""
         with reading(self._engine) as connection:
@@ -203,9 +209,17 @@ class SqlStore:
 
 def _apply(connection: Connection, items: Sequence[Block | Gap], now: int) -> Applied:
     lock_subjects(connection, {item.subject for item in items})
+    applied = [_apply_portion(connection, portion, now) for portion in portions(items)]
+    positions = {writer: position for part in applied for writer, position in part.positions.items()}
+    return Applied(positions, [letter for part in applied for letter in part.letters], sum(part.events for part in applied))
+
+
+def _apply_portion(connection: Connection, items: Sequence[Block | Gap], now: int) -> Applied:
     admitted, positions = ledger.admit(connection, items, now)
+    admitted = purge.without_purged(connection, admitted)
+    is_purge = purge.is_purge(connection, admitted)
     ledger.keep(connection, admitted)
-    letters = projector.project(connection, admitted, now)
+    letters = [] if is_purge else projector.project(connection, admitted, now)
     ledger.keep_letters(connection, letters)
     events = sum(len(part.item.records) for part in admitted if isinstance(part.item, Block))
     return Applied(positions, [item.letter for item in letters], events)
