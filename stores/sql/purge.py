@@ -55,7 +55,11 @@ def is_purge(connection: Connection, admitted: Sequence[Admitted]) -> bool:
     if purge_refusal(SqlExperiments(connection, {}), subject, event) is not None:
         return False
     experiment_id = experiment_of(subject)
-    home = _remove_run(connection, subject) if experiment_id is None else _remove_experiment(connection, subject, int(experiment_id))
+    home: int | None = None
+    if experiment_id is None:
+        home = _remove_run(connection, subject)
+    else:
+        _remove_experiment(connection, subject, int(experiment_id))
     _forget(connection, subject)
     _bury(connection, subject, event.time, home)
     return True
@@ -82,7 +86,7 @@ def _remove_experiment(connection: Connection, subject: str, experiment_id: int)
     """Remove an experiment with its ledger, and what the purged runs in it had left."""
     connection.execute(delete(experiment_tags).where(experiment_tags.c.experiment_id == experiment_id))
     connection.execute(delete(experiments).where(experiments.c.experiment_id == experiment_id))
-    _delete_ledger(connection, connection.execute(_places(writers.c.subject == subject)).scalars())
+    _delete_ledger(connection, [row.id for row in connection.execute(_places(writers.c.subject == subject))])
     inside = select(tombstones.c.subject).where(tombstones.c.experiment_id == experiment_id)
     rows = connection.execute(blocks_query().where(writers.c.subject.in_(inside)))
     _delete_ledger(connection, [row.id for row in rows if purge_of(block_of(row)) is None])

@@ -19,7 +19,8 @@ from flightlog.stores import series, verify
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
 from flightlog.stores.batches import experiment_of
 from flightlog.stores.purging import portions
-from flightlog.stores.sql import compaction, late_events, ledger, projector, purge, queries, repair
+from flightlog.stores.sql import compaction, deleted, late_events, ledger, projector, purge, queries, repair
+from flightlog.stores.sql.deleted import DeletedExperiment, DeletedRun
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
@@ -201,6 +202,26 @@ class SqlStore:
     def drop_letters(self, dead_letters: Sequence[DeadLetter]) -> int:
         """Delete dead letters; return how many there were."""
         return write(self._engine, partial(ledger.drop_letters, dropped=dead_letters))
+
+    def deleted_runs(self, before: int) -> list[DeletedRun]:
+        """Return the runs that were deleted before a time, ms since the epoch."""
+        with reading(self._engine) as connection:
+            return deleted.deleted_runs(connection, before)
+
+    def deleted_experiments(self, before: int) -> list[DeletedExperiment]:
+        """Return the experiments that were deleted before a time, ms since the epoch."""
+        with reading(self._engine) as connection:
+            return deleted.deleted_experiments(connection, before)
+
+    def shrink(self) -> None:
+        """Give the room that deleted rows took back to the system, where the database does not see to that by itself.
+
+        SQLite copies its file for it, and nobody can write meanwhile.
+        """
+        if self._engine.dialect.name == "sqlite":
+            with closing(self._engine.raw_connection()) as connection:
+                for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    connection.cursor().execute(statement)
 
     def close(self) -> None:
         """See `Sink.close`."""

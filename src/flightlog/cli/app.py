@@ -10,6 +10,7 @@ import typer
 
 from flightlog.cli import dead_letters, exits, runs
 from flightlog.cli.doctor import doctor
+from flightlog.cli.gc import gc
 from flightlog.cli.replay import replay_command
 from flightlog.cli.status import status
 from flightlog.cli.verify import verify_command
@@ -30,6 +31,7 @@ app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
 app.command("replay", epilog=exits.SENTENCE)(replay_command)
 app.command("verify", epilog=exits.SENTENCE)(verify_command)
+app.command(epilog=exits.SENTENCE)(gc)
 app.add_typer(dead_letters.app, name="dead-letters")
 
 

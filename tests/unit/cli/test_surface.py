@@ -47,6 +47,7 @@ def test_the_page_has_a_section_for_each_command_and_no_other() -> None:
             "doctor",
             "replay",
             "verify",
+            "gc",
             *(f"dead-letters {verb}" for verb in ("list", "show", "retry", "drop")),
         }
     )
