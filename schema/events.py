@@ -221,6 +221,18 @@ class ArtifactSettled(Event):
     reason: str | None = None
 
 
+class RunPurged(Event):
+    """A run was removed for good, with all that was logged to it. What still comes of it is dropped."""
+
+    code: ClassVar[int] = 22
+
+
+class ExperimentPurged(Event):
+    """An experiment, which must have no runs any more, was removed for good. What still comes of it from before this time is dropped."""
+
+    code: ClassVar[int] = 23
+
+
 EVENT_TYPES: dict[int, type[Event]] = {
     event.code: event
     for event in (
@@ -246,5 +258,7 @@ EVENT_TYPES: dict[int, type[Event]] = {
         RunRewound,
         RunLost,
         ArtifactSettled,
+        RunPurged,
+        ExperimentPurged,
     )
 }

@@ -6,7 +6,7 @@ writer's position is skipped. So a crash anywhere repeats a batch, and the repet
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +17,9 @@ from flightlog.schema.blocks import Block
 from flightlog.schema.entities import Attempt, DeadLetter, Experiment, Metric, PagedList, Run, WriterStatus
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId
+
+WriterKey = tuple[str, WriterId]
+"""Subject and writer: what has a position."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,15 @@ class Envelope:
     max: npt.NDArray[np.float64]
     first: npt.NDArray[np.float64]
     last: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """A run or experiment that was purged: when, ms since the epoch, and how many events of it came later and were dropped."""
+
+    subject: str
+    time: int
+    dropped: int
 
 
 PendingArtifact = tuple[str, str, ArtifactState]
@@ -180,11 +192,14 @@ class RunReader(Protocol):
     def dropped(self) -> dict[str, int]:
         """Return, for each run that has lost some, how many events were not recorded because a spool or a disk was full."""
 
+    def tombstones(self) -> list[Tombstone]:
+        """Return what was purged, in order of the subjects."""
+
     def writers(self, subject: str | None = None) -> list[WriterStatus]:
         """Return how far the store has come with each writer."""
 
-    def ledger(self, subject: str | None = None) -> Iterator[Block]:
-        """Yield all blocks in the order in which they were applied."""
+    def ledger(self, subject: str | None = None, known: Mapping[WriterKey, int] | None = None) -> Iterator[Block]:
+        """Yield all blocks in the order in which they were applied, but for those that end at or before a known position."""
 
     def close(self) -> None:
         """Let go of everything that the reader opened itself."""

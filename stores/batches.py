@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
+
+import numpy as np
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.codec import encode
@@ -52,3 +55,18 @@ def lost_block(run_id: str, last_seen: int, time: int) -> Block:
 def experiment_of(subject: str) -> str | None:
     """Return the experiment id of an experiment's subject, None for a run's."""
     return subject[len(EXPERIMENT_SUBJECT) :] if subject.startswith(EXPERIMENT_SUBJECT) else None
+
+
+def indices_of(block: Block, codes: Collection[int]) -> list[int]:
+    """Return the places of those events in a block that have one of the type codes, or may have: few others are among them.
+
+    Nearly all events begin with an array of up to 15 items and a code below 128, which is seen without decoding.
+    """
+    records = block.records
+    if not records.lengths.all():
+        return list(range(len(records)))
+    first = records.buffer[records.offsets]
+    second = records.buffer[np.minimum(records.offsets + 1, len(records.buffer) - 1)]
+    is_usual = (first >= 0x94) & (first <= 0x9F) & (second < 0x80)
+    found: list[int] = np.flatnonzero(~is_usual | np.isin(second, list(codes))).tolist()
+    return found

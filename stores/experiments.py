@@ -7,7 +7,8 @@ from typing import Protocol
 
 from flightlog.schema import events as e
 from flightlog.schema.fold import NEVER, ExperimentState, Rejection, RunState, Stamp, fold_experiment, fold_run
-from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
+from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_subject
+from flightlog.stores.batches import experiment_of
 
 
 class ExperimentBook(Protocol):
@@ -22,6 +23,9 @@ class ExperimentBook(Protocol):
     def put(self, state: ExperimentState) -> None:
         """Keep a new or changed experiment."""
 
+    def population(self, experiment_id: str) -> int:
+        """Return how many runs an experiment has, deleted ones included."""
+
     def cascade(self, experiment_id: str, stage: str, stamp: Stamp) -> None:
         """Move all runs of an experiment to a lifecycle stage, unless a later event decided about them."""
 
@@ -33,6 +37,8 @@ def default_experiment() -> ExperimentState:
 
 def apply_to_run(book: ExperimentBook, state: RunState, event: e.Event, stamp: Stamp) -> Rejection | None:
     """Apply an event to its run; a run that starts finds or founds its experiment. Returns why not, if not."""
+    if isinstance(event, (e.RunPurged, e.ExperimentPurged)):
+        return purge_refusal(book, state.run_id, event)
     if isinstance(event, e.RunStarted) and not state.started:
         if not is_experiment_id(event.experiment_id):
             return _bad_id(event.experiment_id)
@@ -42,6 +48,8 @@ def apply_to_run(book: ExperimentBook, state: RunState, event: e.Event, stamp: S
 
 def apply_to_experiment(book: ExperimentBook, experiment_id: str, event: e.Event, stamp: Stamp) -> Rejection | None:
     """Apply an event to its experiment, and a change of its lifecycle stage to its runs. Returns why not, if not."""
+    if isinstance(event, (e.RunPurged, e.ExperimentPurged)):
+        return purge_refusal(book, experiment_subject(experiment_id), event)
     state = _founded(book, experiment_id, event) if isinstance(event, e.ExperimentCreated) else _known(book, experiment_id)
     if isinstance(state, Rejection):
         return state
@@ -53,6 +61,19 @@ def apply_to_experiment(book: ExperimentBook, experiment_id: str, event: e.Event
     if isinstance(event, (e.ExperimentDeleted, e.ExperimentRestored)) and state.lifecycle_stamp == stamp:
         book.cascade(experiment_id, state.lifecycle_stage, stamp)
     return rejection
+
+
+def purge_refusal(book: ExperimentBook, subject: str, event: e.RunPurged | e.ExperimentPurged) -> Rejection | None:
+    """Return why a run or an experiment cannot be purged; None when it can."""
+    experiment_id = experiment_of(subject)
+    if (experiment_id is None) != isinstance(event, e.RunPurged):
+        return Rejection("wrong-subject", f"{type(event).__name__} is no event of {'a run' if experiment_id is None else 'an experiment'}")
+    if experiment_id is None:
+        return None
+    if experiment_id == DEFAULT_EXPERIMENT_ID or not is_experiment_id(experiment_id):
+        return Rejection("invalid", f"experiment {experiment_id[:100]!r} cannot be purged: the default experiment always exists")
+    count = book.population(experiment_id)
+    return Rejection("not-empty", f"experiment {experiment_id} still has {count} runs; purge them first") if count else None
 
 
 def _home(book: ExperimentBook, event: e.RunStarted) -> str:

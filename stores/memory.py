@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar, cast
@@ -32,9 +33,10 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, is_visible, set_lifecycle
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
-from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
+from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
 from flightlog.stores.batches import due, end_of, event_letter, experiment_of, gap_letter, lost_block
-from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment
+from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment, purge_refusal
+from flightlog.stores.purging import PURGES, founding, portions, purge_of, survivors
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,6 +61,8 @@ class MemoryStore:
         self._writers: dict[tuple[str, WriterId], WriterStatus] = {}
         self._ledger: list[Block] = []
         self._letters: list[DeadLetter] = []
+        self._tombstones: dict[str, Tombstone] = {}
+        self._homes: dict[str, str | None] = {}
 
     @_one_at_a_time
     def position(self, subject: str, writer: WriterId) -> int:
@@ -71,27 +75,39 @@ class MemoryStore:
         """See `Sink.apply`."""
         applied = Applied()
         events = 0
-        for item in items:
+        for item in (item for portion in portions(items) for item in portion):
             position = self.position(item.subject, item.writer)
             part = due(item, position)
             if part is not None:
-                letters = self._file(part)
+                kept = self._kept(part)
+                letters = [letter for each in kept for letter in self._file(each)]
                 applied.letters.extend(letters)
+                self._letters += letters
                 position = end_of(part)
-                self._move(part, position, len(letters))
-            events += len(part.records) if isinstance(part, Block) else 0
+                self._move(part, position)
+                events += sum(len(each.records) for each in kept if isinstance(each, Block))
             applied.positions[item.writer] = position
-        self._letters += applied.letters
         return replace(applied, events=events)
 
-    def _move(self, part: Block | Gap, position: int, letters: int) -> None:
+    def _move(self, part: Block | Gap, position: int) -> None:
         key = (part.subject, part.writer)
-        before = self._writers.get(key, WriterStatus(*key, 0, 0, 0))
-        self._writers[key] = replace(before, committed=position, dead_letters=before.dead_letters + letters, updated=now_ms())
+        self._writers[key] = WriterStatus(*key, position, 0, now_ms())
+
+    def _kept(self, part: Block | Gap) -> Sequence[Block | Gap]:
+        """Return what of an item is not of a subject that was purged before."""
+        tombstone = self._tombstones.get(part.subject)
+        if tombstone is None:
+            return [part]
+        kept = survivors(part, tombstone.time)
+        dropped = len(part.records) - sum(len(each.records) for each in kept) if isinstance(part, Block) else 0
+        self._tombstones[part.subject] = replace(tombstone, dropped=tombstone.dropped + dropped)
+        return kept
 
     def _file(self, part: Block | Gap) -> list[DeadLetter]:
         if isinstance(part, Gap):
             return [gap_letter(part, now_ms())]
+        if (purge := purge_of(part)) and purge_refusal(self._experiments, part.subject, purge) is None:
+            self._purge(part.subject, purge.time)
         self._ledger.append(part)
         letters = []
         for index in range(len(part.records)):
@@ -102,15 +118,46 @@ class MemoryStore:
 
     def _apply_event(self, block: Block, index: int) -> Rejection | None:
         experiment_id = experiment_of(block.subject)
-        run = None if experiment_id is not None else self._runs.setdefault(block.subject, RunState(block.subject))
+        run = (
+            None
+            if experiment_id is not None or block.subject in self._tombstones
+            else self._runs.setdefault(block.subject, RunState(block.subject))
+        )
         try:
             event = decode(block.records.payload(index), block.names)
         except DecodeError as error:
             return Rejection(error.reason, error.message)
+        if isinstance(event, PURGES):
+            return purge_refusal(self._experiments, block.subject, event)
         stamp = Stamp(event.time, block.writer, block.first_sequence + index)
         if run is not None:
             return apply_to_run(self._experiments, run, event, stamp)
         return apply_to_experiment(self._experiments, experiment_id or "", event, stamp)
+
+    def _purge(self, subject: str, time: int) -> None:
+        """Forget a run or an experiment, but for the positions of its writers and that a run began; see `purging`."""
+        run = self._runs.pop(subject, None)
+        experiment_id = experiment_of(subject)
+        if experiment_id is not None:
+            self._experiments.states.pop(experiment_id, None)
+        gone = {subject, *(run_id for run_id, home in self._homes.items() if home == experiment_id)}
+        mine = [block for block in self._ledger if block.subject == subject]
+        start = founding(mine) if experiment_id is None else None
+        place = self._ledger.index(mine[start[0]]) if start else None
+        self._ledger = [
+            start[1] if start and index == place else block
+            for index, block in enumerate(self._ledger)
+            if block.subject not in gone or (start and index == place) or (block.subject != subject and purge_of(block))
+        ]
+        self._letters = [letter for letter in self._letters if letter.subject != subject]
+        self._homes[subject] = run.experiment_id if run else None
+        dropped = self._tombstones[subject].dropped if subject in self._tombstones else 0
+        self._tombstones[subject] = Tombstone(subject, time, dropped)
+
+    @_one_at_a_time
+    def tombstones(self) -> list[Tombstone]:
+        """See `RunReader.tombstones`."""
+        return [tombstone for _, tombstone in sorted(self._tombstones.items())]
 
     @_one_at_a_time
     def pending_artifacts(self, limit: int = 1000, after: PendingArtifact | None = None) -> list[PendingArtifact]:
@@ -277,11 +324,15 @@ class MemoryStore:
     @_one_at_a_time
     def writers(self, subject: str | None = None) -> list[WriterStatus]:
         """See `RunReader.writers`."""
-        return [status for key, status in sorted(self._writers.items()) if subject in (None, key[0])]
+        letters = Counter((letter.subject, letter.writer) for letter in self._letters)
+        found = (status for key, status in sorted(self._writers.items()) if subject in (None, key[0]))
+        return [replace(status, dead_letters=letters[status.subject, status.writer]) for status in found]
 
-    def ledger(self, subject: str | None = None) -> Iterator[Block]:
+    def ledger(self, subject: str | None = None, known: Mapping[WriterKey, int] | None = None) -> Iterator[Block]:
         """See `RunReader.ledger`."""
-        return (block for block in list(self._ledger) if subject in (None, block.subject))
+        positions = known or {}
+        blocks = (block for block in list(self._ledger) if subject in (None, block.subject))
+        return (block for block in blocks if block.end > positions.get((block.subject, block.writer), 0))
 
     def close(self) -> None:
         """See `Sink.close`. There is nothing to let go of."""
@@ -303,6 +354,9 @@ class _Experiments:
 
     def put(self, state: ExperimentState) -> None:
         self.states[state.experiment_id] = state
+
+    def population(self, experiment_id: str) -> int:
+        return sum(run.experiment_id == experiment_id for run in self._runs.values())
 
     def cascade(self, experiment_id: str, stage: str, stamp: Stamp) -> None:
         for run in self._runs.values():

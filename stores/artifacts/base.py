@@ -25,3 +25,6 @@ class ArtifactRepository(Protocol):
 
     def get(self, path: str, target: Path) -> None:
         """Copy a file to a local path, whole or not at all. Raises `NotFound`."""
+
+    def delete(self, path: str) -> None:
+        """Remove a file, and the folders that it leaves empty; nothing where there is none."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from flightlog.schema.errors import NotFound
 from flightlog.stores.artifacts import open_artifacts
 from flightlog.stores.artifacts.base import ArtifactRepository
+from flightlog.stores.artifacts.removal import all_files
 
 
 def download(artifact_uri: str, path: str, destination: str | None) -> str:
@@ -24,11 +25,6 @@ def _files(repository: ArtifactRepository, path: str) -> Iterator[str]:
     if repository.size(path) is not None:
         yield path
         return
-    entries = repository.list(path)
-    if not entries and path:
+    if path and not repository.list(path):
         raise NotFound(f"there is no artifact {path!r}")
-    for entry in entries:
-        if entry.is_dir:
-            yield from _files(repository, entry.path)
-        else:
-            yield entry.path
+    yield from all_files(repository, path)

@@ -55,6 +55,15 @@ class LocalArtifacts:
         target.parent.mkdir(parents=True, exist_ok=True)
         _copy_whole(source, target)
 
+    def delete(self, path: str) -> None:
+        """See `ArtifactRepository.delete`. The root goes with its last file."""
+        root, target = self._root.resolve(), self._inside(path)
+        target.unlink(missing_ok=True)
+        folder = target.parent
+        while folder != root.parent and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
+
     def _inside(self, path: str) -> Path:
         root = self._root.resolve()
         target = (root / path).resolve()

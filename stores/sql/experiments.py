@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from flightlog.schema.fold import ExperimentState, RunState, Stamp, set_lifecycle
 from flightlog.stores.sql.rows import put_row, upsert_rows
@@ -41,6 +41,11 @@ class SqlExperiments:
         tags = [tag_row("experiment_id", int(state.experiment_id), key, tag) for key, tag in sorted(state.tags.items())]
         upsert_rows(self._connection, experiment_tags, tags)
         self._known[state.experiment_id] = state
+
+    def population(self, experiment_id: str) -> int:
+        """See `ExperimentBook.population`."""
+        query = select(func.count()).select_from(runs).where(runs.c.experiment_id == int(experiment_id))
+        return self._connection.execute(query).scalar_one()
 
     def cascade(self, experiment_id: str, stage: str, stamp: Stamp) -> None:
         """See `ExperimentBook.cascade`."""

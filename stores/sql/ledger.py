@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, delete, func, select
 
 from flightlog.schema.blocks import Block, decode_body, encode_body
 from flightlog.schema.entities import DeadLetter, WriterStatus
 from flightlog.schema.ids import WriterId
-from flightlog.stores.base import Gap
+from flightlog.stores.base import Gap, WriterKey
 from flightlog.stores.batches import due, end_of
 from flightlog.stores.sql.rows import Values, fetch, insert_rows, upsert_rows
 from flightlog.stores.sql.tables import dead_letters, ledger, writers
 
-PAGE = 16
-"""Blocks that a reader of the ledger holds at once."""
-
-WriterKey = tuple[str, WriterId]
+FIRST_PAGE, LAST_PAGE = 16, 2048
+"""Blocks that a reader of the ledger asks for at once: as many as have about `PAGE_BYTES`."""
+PAGE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,45 @@ def letters(connection: Connection, subject: str | None, writer: str | None) -> 
     return [DeadLetter(*row) for row in connection.execute(query)]
 
 
-def blocks_after(connection: Connection, after: int, subject: str | None) -> list[tuple[int, Block]]:
-    """Return the next blocks in the ledger's order, each with its place in it; none at the end."""
-    columns = (ledger.c.id, ledger.c.first_sequence, ledger.c.body, writers.c.subject, writers.c.writer)
-    query = select(*columns).join_from(ledger, writers).where(ledger.c.id > after).order_by(ledger.c.id).limit(PAGE)
+def drop_letters(connection: Connection, dropped: Sequence[DeadLetter]) -> int:
+    """Delete dead letters; return how many there were."""
+    count = 0
+    for letter in dropped:
+        writer = select(writers.c.id).where(writers.c.subject == letter.subject, writers.c.writer == letter.writer).scalar_subquery()
+        item = dead_letters.c
+        is_it = (item.writer_id == writer) & (item.sequence == letter.sequence) & (item.reason == letter.reason)
+        count += connection.execute(delete(dead_letters).where(is_it)).rowcount
+    return count
+
+
+def blocks_after(
+    connection: Connection, after: int, subject: str | None, known: Mapping[WriterKey, int], limit: int
+) -> tuple[int, list[tuple[int, Block]]]:
+    """Return the next blocks in the ledger's order, each with its place in it, and the last place that was looked at, -1 at the end.
+
+    Those that end at or before a known position are left out, undecoded.
+    """
+    query = blocks_query().where(ledger.c.id > after).order_by(ledger.c.id).limit(limit)
     if subject is not None:
         query = query.where(writers.c.subject == subject)
-    return [
-        (number, Block(found, WriterId(writer), first_sequence, *decode_body(body), body))
-        for number, first_sequence, body, found, writer in connection.execute(query)
-    ]
+    rows = connection.execute(query).all()
+    blocks = [(row.id, block_of(row)) for row in rows if row.first_sequence + row.events > known.get((row.subject, row.writer), 0)]
+    return (rows[-1].id if rows else -1), blocks
+
+
+def blocks_query() -> Select[Any]:
+    """Return a query for blocks, to be completed and given to `block_of`."""
+    columns = (ledger.c.id, ledger.c.first_sequence, ledger.c["count"].label("events"), ledger.c.body, writers.c.subject, writers.c.writer)
+    return select(*columns).join_from(ledger, writers)
+
+
+def block_of(row: Any) -> Block:  # noqa: ANN401 - a row of `blocks_query`
+    """Return a row of the ledger as a block. Raises `DecodeError` for a body that is damaged."""
+    return Block(row.subject, WriterId(row.writer), row.first_sequence, *decode_body(row.body), row.body)
+
+
+def next_limit(limit: int, blocks: Sequence[Block]) -> int:
+    """Return how many blocks to ask for after a page: twice as many after a small one, half as many after a large one."""
+    size = sum(len(block.records.buffer) for block in blocks)
+    wanted = 2 * limit if size < PAGE_BYTES // 2 else limit // 2 if size > 2 * PAGE_BYTES else limit
+    return min(max(wanted, FIRST_PAGE), LAST_PAGE)

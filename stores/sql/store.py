@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.entities import Attempt, DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
@@ -13,14 +15,19 @@ from flightlog.schema.filters.order import parse_experiment_order, parse_run_ord
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId, now_ms
-from flightlog.stores import series
-from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
-from flightlog.stores.batches import lost_block
-from flightlog.stores.sql import attempts, compaction, ledger, projector, queries
+from flightlog.stores import series, verify
+from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
+from flightlog.stores.batches import experiment_of, lost_block
+from flightlog.stores.purging import portions
+from flightlog.stores.sql import attempts, compaction, deleted, late_events, ledger, projector, purge, queries, repair
+from flightlog.stores.sql.deleted import DeletedExperiment, DeletedRun
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 from flightlog.stores.sql.silence import silent_runs
+
+NOBODY = ""
+"""A run id that no run has: a ledger is looked through for what concerns experiments only."""
 
 
 class SqlStore:
@@ -159,21 +166,86 @@ class SqlStore:
         with reading(self._engine) as connection:
             return queries.dropped(connection)
 
+    def tombstones(self) -> list[Tombstone]:
+        """See `RunReader.tombstones`."""
+        with reading(self._engine) as connection:
+            return purge.all_tombstones(connection)
+
     def writers(self, subject: str | None = None) -> list[WriterStatus]:
         """See `RunReader.writers`."""
         with reading(self._engine) as connection:
             return ledger.statuses(connection, subject)
 
-    def ledger(self, subject: str | None = None) -> Iterator[Block]:
+    def ledger(self, subject: str | None = None, known: Mapping[WriterKey, int] | None = None) -> Iterator[Block]:
         """See `RunReader.ledger`. Holds few blocks at once and no transaction in between."""
-        place = 0
-        while True:
+        place, limit = 0, ledger.FIRST_PAGE
+        while place >= 0:
             with reading(self._engine) as connection:
-                blocks = ledger.blocks_after(connection, place, subject)
-            if not blocks:
-                return
+                place, blocks = ledger.blocks_after(connection, place, subject, known or {}, limit)
             yield from (block for _, block in blocks)
-            place = blocks[-1][0]
+            limit = ledger.next_limit(limit, [block for _, block in blocks])
+
+    def repair(self, subjects: Sequence[str]) -> None:
+        """Replace what is projected of runs and experiments, and their dead letters, by what the ledger gives; one transaction each."""
+        with self._projected_anew(subjects, []) as scratch:
+            for subject in subjects:
+                write(self._engine, partial(self._replace, scratch=scratch, subject=subject, late=[]))
+
+    @contextmanager
+    def _projected_anew(self, subjects: Sequence[str], late: Sequence[Block]) -> Iterator[SqlStore]:
+        run_ids = [subject for subject in subjects if experiment_of(subject) is None]
+        with verify.temporary_database() as url, closing(SqlStore(url)) as scratch:
+            verify.fill(self, scratch, run_ids or [NOBODY], None, late)
+            yield scratch
+
+    def _replace(self, connection: Connection, scratch: SqlStore, subject: str, late: Sequence[Block]) -> None:
+        lock_subjects(connection, {subject})
+        verify.fill_subject(self, scratch, subject)
+        late_events.insert(connection, late)
+        with reading(scratch._engine) as fresh:
+            repair.replace_subject(connection, fresh, subject)
+
+    def retry(self, dead_letters: Sequence[DeadLetter]) -> dict[str, str | None]:
+        """Give events another try: those that were refused go into the ledger, and what is projected of their subjects is made anew.
+
+        Return for each subject why the database refuses it still, or None. What it refuses is as it was before.
+        """
+        with reading(self._engine) as connection:
+            late = late_events.find(connection, dead_letters)
+        subjects = sorted({letter.subject for letter in dead_letters})
+        with self._projected_anew(subjects, late) as scratch:
+            return {subject: self._try(scratch, subject, [block for block in late if block.subject == subject]) for subject in subjects}
+
+    def _try(self, scratch: SqlStore, subject: str, late: Sequence[Block]) -> str | None:
+        try:
+            write(self._engine, partial(self._replace, scratch=scratch, subject=subject, late=late))
+        except DBAPIError as error:
+            return f"{type(error).__name__}: {error.orig}"
+        return None
+
+    def drop_letters(self, dead_letters: Sequence[DeadLetter]) -> int:
+        """Delete dead letters; return how many there were."""
+        return write(self._engine, partial(ledger.drop_letters, dropped=dead_letters))
+
+    def deleted_runs(self, before: int) -> list[DeletedRun]:
+        """Return the runs that were deleted before a time, ms since the epoch."""
+        with reading(self._engine) as connection:
+            return deleted.deleted_runs(connection, before)
+
+    def deleted_experiments(self, before: int) -> list[DeletedExperiment]:
+        """Return the experiments that were deleted before a time, ms since the epoch."""
+        with reading(self._engine) as connection:
+            return deleted.deleted_experiments(connection, before)
+
+    def shrink(self) -> None:
+        """Give the room that deleted rows took back to the system, where the database does not see to that by itself.
+
+        SQLite copies its file for it, and nobody can write meanwhile.
+        """
+        if self._engine.dialect.name == "sqlite":
+            with closing(self._engine.raw_connection()) as connection:
+                for statement in ("VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                    connection.cursor().execute(statement)
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -182,9 +254,17 @@ class SqlStore:
 
 def _apply(connection: Connection, items: Sequence[Block | Gap], now: int) -> Applied:
     lock_subjects(connection, {item.subject for item in items})
+    applied = [_apply_portion(connection, portion, now) for portion in portions(items)]
+    positions = {writer: position for part in applied for writer, position in part.positions.items()}
+    return Applied(positions, [letter for part in applied for letter in part.letters], sum(part.events for part in applied))
+
+
+def _apply_portion(connection: Connection, items: Sequence[Block | Gap], now: int) -> Applied:
     admitted, positions = ledger.admit(connection, items, now)
+    admitted = purge.without_purged(connection, admitted)
+    is_purge = purge.is_purge(connection, admitted)
     ledger.keep(connection, admitted)
-    letters = projector.project(connection, admitted, now)
+    letters = [] if is_purge else projector.project(connection, admitted, now)
     ledger.keep_letters(connection, letters)
     events = sum(len(part.item.records) for part in admitted if isinstance(part.item, Block))
     return Applied(positions, [item.letter for item in letters], events)

@@ -276,17 +276,20 @@ archives = Table(
     Column("id", BigKey, primary_key=True),
     Column("subject", Exact, nullable=False, index=True),
     Column("uri", LongText, nullable=False),
+    Column("first_place", BigInteger, nullable=False),
     Column("events", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", Hash, nullable=False),
     Column("time", BigInteger, nullable=False),
 )
-"""Where the ledger of an ended run has gone; its rows are no longer in `ledger`."""
+"""Where the ledger of an ended run has gone: its rows are no longer in `ledger`, where the first of them had the key `first_place`."""
 
 tombstones = Table(
     "tombstones",
     metadata,
     Column("subject", Exact, primary_key=True),
     Column("time", BigInteger, nullable=False),
+    Column("experiment_id", BigInteger),
+    Column("dropped", BigInteger, nullable=False),
 )
-"""Runs and experiments that were purged: what still comes of them is dropped."""
+"""Runs and experiments that were purged: what still comes of them is dropped and counted. `experiment_id` is where a run had been."""

@@ -116,6 +116,7 @@ def everything(store: Store, subjects: Sequence[str]) -> dict[str, Any]:
             (item.subject, item.writer, item.sequence, item.reason, item.message, item.payload, item.count) for item in store.dead_letters()
         ],
         "writers": [(item.subject, item.writer, item.committed, item.dead_letters) for item in store.writers()],
+        "tombstones": store.tombstones(),
         "positions": {subject: store.position(subject, WRITER) for subject in subjects},
     }
 

@@ -33,7 +33,8 @@ from flightlog.schema import fold
 from flightlog.schema.entities import Attempt, ViewType
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.schema.ids import experiment_subject, now_ms
-from flightlog.stores.base import Gap, Store
+from flightlog.stores.base import Gap, Store, Tombstone
+from flightlog.stores.purging import purge_block
 
 EXPERIMENT = experiment_subject("7")
 
@@ -643,3 +644,71 @@ class StoreContract(ABC):
             pass
         assert exact_history(store.metric_arrays(RUN, "loss")) == before
         assert len(before) == 100
+
+    # purging
+
+    def test_a_purged_run_is_gone_and_what_still_comes_of_it_is_dropped_and_counted(self, store: Store) -> None:
+        store.apply([block(RUN, started(), param("lr", "1"), param("lr", "2"), metric("loss", 1.0), artifact("a.txt"))])
+        store.apply([purge_block(RUN, 5000)])
+        late = store.apply([block(RUN, param("late", "1"), metric("loss", 2.0), first=5), Gap(RUN, WRITER, 7, 9, "torn", "damaged")])
+        assert (late.events, late.letters, late.positions) == (0, [], {WRITER: 9})
+        with pytest.raises(NotFound):
+            store.get_run(RUN)
+        assert (store.dead_letters(), store.artifacts(RUN), len(store.metric_arrays(RUN, "loss"))) == ([], [], 0)
+        assert store.tombstones() == [Tombstone(RUN, 5000, 2)]
+        assert store.position(RUN, WRITER) == 9
+
+    def test_nothing_that_was_logged_to_a_purged_run_stays_in_the_ledger(self, store: Store) -> None:
+        store.apply([block(RUN, tag("a", "secret"), started("7", "seven", run_name="secret", user_id="secret", tags={"b": "secret"}))])
+        store.apply(
+            [block(RUN, param("lr", "secret"), first=2), block(RUN, param("x", "secret"), writer=OTHER_WRITER), purge_block(RUN, 5000)]
+        )
+        payloads = [payload for item in store.ledger() for payload in item.records.payloads()]
+        assert len(payloads) == 2
+        assert not any(b"secret" in payload for payload in payloads)
+        assert store.get_experiment("7").name == "seven"
+
+    def test_a_purge_within_a_batch_divides_it(self, store: Store) -> None:
+        purge = purge_block(RUN, 5000)
+        store.apply([block(RUN, started()), block(OTHER_RUN, started()), purge, purge, block(RUN, param("lr", "1"), first=1)])
+        assert store.tombstones() == [Tombstone(RUN, 5000, 1)]
+        assert [run.info.run_id for run in store.search_runs(["0"])] == [OTHER_RUN]
+
+    def test_a_purge_between_other_events_of_its_writer_takes_those_before_it_and_after_it(self, store: Store) -> None:
+        store.apply([block(RUN, started(), e.RunPurged(time=5000), param("lr", "1"), e.RunPurged(time=6000))])
+        assert store.tombstones() == [Tombstone(RUN, 5000, 2)]
+        assert store.position(RUN, WRITER) == 4
+
+    def test_a_run_of_which_nothing_has_come_can_be_purged(self, store: Store) -> None:
+        store.apply([purge_block(RUN, 5000), block(RUN, started())])
+        assert store.tombstones() == [Tombstone(RUN, 5000, 1)]
+        with pytest.raises(NotFound):
+            store.get_run(RUN)
+
+    def test_the_name_of_a_purged_experiment_is_free_and_its_id_can_come_again(self, store: Store) -> None:
+        store.apply([block(EXPERIMENT, created("7", "seven", tags={"a": "old"}), e.ExperimentDeleted(time=2000))])
+        store.apply([purge_block(EXPERIMENT, 5000)])
+        assert store.get_experiment_by_name("seven") is None
+        late = e.ExperimentTagSet(time=4000, key="late", value="1")
+        new = e.ExperimentTagSet(time=7000, key="a", value="new")
+        store.apply([block(EXPERIMENT, late, created("7", "seven", time=6000), new, late, writer=OTHER_WRITER)])
+        found = store.get_experiment("7")
+        assert (found.name, found.tags, found.lifecycle_stage, found.creation_time) == ("seven", {"a": "new"}, "active", 6000)
+        assert store.tombstones() == [Tombstone(EXPERIMENT, 5000, 2)]
+        store.apply([block(experiment_subject("8"), created("8", "eight")), purge_block(EXPERIMENT, 8000)])
+        assert store.get_experiment_by_name("seven") is None
+        assert store.tombstones() == [Tombstone(EXPERIMENT, 8000, 2)]
+
+    def test_an_experiment_with_runs_is_not_purged(self, store: Store) -> None:
+        store.apply([block(EXPERIMENT, created("7", "seven")), block(RUN, started("7", "seven"))])
+        assert reasons(store.apply([purge_block(EXPERIMENT, 5000)]).letters) == ["not-empty"]
+        store.apply([purge_block(RUN, 5000), purge_block(EXPERIMENT, 5000)])
+        assert [item.subject for item in store.tombstones()] == [RUN, EXPERIMENT]
+        assert not any(b"seven" in payload for item in store.ledger() for payload in item.records.payloads())
+
+    def test_the_default_experiment_and_things_of_another_kind_are_not_purged(self, store: Store) -> None:
+        wrong = [block(experiment_subject("0"), e.ExperimentPurged(time=1)), block(RUN, e.ExperimentPurged(time=1))]
+        wrong += [block(EXPERIMENT, e.RunPurged(time=1)), block(experiment_subject("x"), e.ExperimentPurged(time=1))]
+        assert reasons(store.apply(wrong).letters) == ["invalid", "wrong-subject", "wrong-subject", "invalid"]
+        assert store.tombstones() == []
+        assert store.get_experiment("0").name == "Default"

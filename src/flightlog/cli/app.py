@@ -8,10 +8,13 @@ from typing import Annotated
 
 import typer
 
-from flightlog.cli import exits, imports, runs
+from flightlog.cli import dead_letters, exits, imports, runs
 from flightlog.cli.doctor import doctor
+from flightlog.cli.gc import gc
+from flightlog.cli.replay import replay_command
 from flightlog.cli.status import status
 from flightlog.cli.sync import sync
+from flightlog.cli.verify import verify_command
 from flightlog.cli.versions import flightlog_version
 from flightlog.cli.worker import WorkerCommand, ship, worker
 from flightlog.schema.errors import FlightlogException
@@ -30,6 +33,10 @@ app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
 app.command(epilog=exits.SENTENCE)(sync)
 app.add_typer(imports.app, name="import")
+app.command("replay", epilog=exits.SENTENCE)(replay_command)
+app.command("verify", epilog=exits.SENTENCE)(verify_command)
+app.command(epilog=exits.SENTENCE)(gc)
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def _print_version(wanted: bool) -> None:

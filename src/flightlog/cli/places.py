@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,6 +15,7 @@ from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.stores.sql.engine import open_engine, reading
 from flightlog.stores.sql.migrations import version_of
+from flightlog.stores.sql.store import SqlStore
 
 FOLDER_SPOOL = "journal"
 """The name of the spool in a flight folder."""
@@ -65,15 +66,27 @@ def check_exists(location: Location) -> None:
 @contextmanager
 def opened(location: Location) -> Iterator[Store]:
     """Give the store of a place and close it. Raises `NotFound` instead of making one, and `StoreUnavailable`."""
-    check_exists(location)
-    if revision_of(location) is None:
-        place = shown(location.database_url)
-        raise NotFound(f"nothing has been filed at {place} yet; to file what waits in the spool: {worker_command(location)}")
+    _check_filed(location)
     store = open_store(location.database_url)
     try:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def opened_database(location: Location) -> Iterator[SqlStore]:
+    """Give the store of a place as the database that it is, and close it. Raises as `opened` does."""
+    _check_filed(location)
+    with closing(SqlStore(location.database_url)) as store:
+        yield store
+
+
+def _check_filed(location: Location) -> None:
+    check_exists(location)
+    if revision_of(location) is None:
+        place = shown(location.database_url)
+        raise NotFound(f"nothing has been filed at {place} yet; to file what waits in the spool: {worker_command(location)}")
 
 
 def worker_command(location: Location) -> str:

@@ -7,7 +7,17 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 
@@ -38,4 +48,14 @@ def shown(description: str, noun: str, *, quiet: bool = False) -> Iterator[Meter
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), _Rate(noun), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task(description, total=None)
+        yield lambda done: progress.advance(task, done)
+
+
+@contextmanager
+def bar(what: str, total: int | None) -> Iterator[Meter]:
+    """Show how much of a known total is done and how long the rest will take, while the block runs. Only on a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=total)
         yield lambda done: progress.advance(task, done)

@@ -17,7 +17,7 @@ from flightlog.cli.versions import VARIABLES, origins
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted, NotFound, StoreUnavailable
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## `flightlog ([a-z ]+)`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+SECTIONS = dict(re.findall(r"^## `flightlog ([a-z -]+)`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 EVERYWHERE = PAGE.partition("\n## ")[0]
 
 
@@ -42,7 +42,7 @@ def test_the_page_has_a_section_for_each_command_and_no_other() -> None:
 @pytest.mark.parametrize(("command", "parameter"), PARAMETERS, ids=[f"{name} {parameter.name}" for name, parameter in PARAMETERS])
 def test_every_option_has_help_and_stands_on_the_page(command: str, parameter: Any) -> None:
     assert parameter.help
-    names = parameter.opts if parameter.param_type_name == "option" else [parameter.metavar]
+    names = parameter.opts if parameter.param_type_name == "option" else [parameter.metavar.strip("[].")]
     for name in names:
         assert re.search(rf"`(flightlog {command} )?{re.escape(name)}\b", SECTIONS[command] + EVERYWHERE), name
 

@@ -45,6 +45,7 @@ archives = Table(
     Column("id", BigKey, primary_key=True),
     Column("subject", Exact, nullable=False, index=True),
     Column("uri", LongText, nullable=False),
+    Column("first_place", BigInteger, nullable=False),
     Column("events", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", ExactText(64), nullable=False),
@@ -56,6 +57,8 @@ tombstones = Table(
     metadata,
     Column("subject", Exact, primary_key=True),
     Column("time", BigInteger, nullable=False),
+    Column("experiment_id", BigInteger),
+    Column("dropped", BigInteger, nullable=False),
 )
 
 
