@@ -135,9 +135,15 @@ class MlflowDatabase:
         """Yield points page by page, with no transaction in between: in most files one that reads would keep MLflow from writing."""
         last = -(2**63)
         query = query.add_columns(ROWID).order_by(ROWID).limit(POINTS)
-        while rows := self._all(query.where(last < ROWID)):
-            last = rows[-1].rowid
+        while rows := self._tuples(query.where(last < ROWID)):
+            last = rows[-1][-1]
             yield _points(rows)
+
+    def _tuples(self, query: Select[Any]) -> Sequence[Any]:
+        """Return rows as the driver gives them: an object for each point would take as long as all the rest."""
+        with reading(self._engine) as connection:
+            found: Sequence[Any] = connection.execute(query).cursor.fetchall()
+            return found
 
     def _stream(self, query: Select[Any]) -> Iterator[MlflowPoints]:
         with reading(self._engine) as connection:
