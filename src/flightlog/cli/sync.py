@@ -26,9 +26,7 @@ LETTER_FIELDS = ("subject", "writer", "sequence", "count", "reason", "message")
 def sync(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="FOLDER", help="Flight folders or folders of journals, of any machine. None: this machine's own spool."
-        ),
+        typer.Argument(metavar="FOLDER", help="Flight folders or folders of journals, of any machine. None: this machine's own spool."),
     ] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="URI", help="The flight folder or database that they are brought to.")] = None,
     tracking_uri: TrackingUri = None,
