@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, OperationalError
 
-from flightlog.schema.errors import InvalidParameter, NotFound
+from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.stores.mlflow_history import MlflowExperiment, MlflowPoints, MlflowRun
-from flightlog.stores.sql.engine import open_engine, reading
+from flightlog.stores.sql.engine import BUSY_TIMEOUT, open_engine, reading
 from flightlog.stores.sql.rows import fetch
 
 RUNS = 200
@@ -267,11 +267,13 @@ def _open_sqlite(url: URL) -> Engine:
     if not file.is_file():
         raise NotFound(f"there is no SQLite database {str(file)!r}")
     place = file.resolve().as_uri()
-    engine = create_engine(f"sqlite:///{place}?mode=ro&uri=true")
+    engine = create_engine(f"sqlite:///{place}?mode=ro&uri=true", connect_args={"timeout": BUSY_TIMEOUT})
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").all()
-    except OperationalError:
+    except OperationalError as error:
         engine.dispose()
+        if "unable to open" not in str(error.orig):
+            raise StoreUnavailable(f"the database {file} cannot be read now: {error.orig}") from error
         return create_engine(f"sqlite:///{place}?mode=ro&immutable=1&uri=true")
     return engine
