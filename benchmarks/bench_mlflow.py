@@ -83,7 +83,7 @@ def main() -> None:
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     rate = f"{given.points / median(brings):,.0f}/s"
     figures = [
-        Figure(f"{given.points:,} points from MLflow's SQLite", rate, f"reading {median(reads):.2f} s", ratio(brings, reads), 5),
+        Figure(f"{given.points:,} points from MLflow's SQLite", rate, f"reading {median(reads):.2f} s", ratio(brings, reads), 8),
         Figure("memory of the process meanwhile", f"{memory:.0f} MiB", "in MiB", memory, 300),
     ]
     report(f"Importing from MLflow (medians of {given.rounds})", figures)

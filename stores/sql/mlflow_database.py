@@ -25,10 +25,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, OperationalError
 
-from flightlog.schema.errors import InvalidParameter, NotFound
+from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.stores.mlflow_history import MlflowExperiment, MlflowPoints, MlflowRun
-from flightlog.stores.sql.engine import open_engine, reading
+from flightlog.stores.sql.engine import BUSY_TIMEOUT, open_engine, reading
 from flightlog.stores.sql.rows import fetch
 
 RUNS = 200
@@ -135,9 +135,15 @@ class MlflowDatabase:
         """Yield points page by page, with no transaction in between: in most files one that reads would keep MLflow from writing."""
         last = -(2**63)
         query = query.add_columns(ROWID).order_by(ROWID).limit(POINTS)
-        while rows := self._all(query.where(last < ROWID)):
-            last = rows[-1].rowid
+        while rows := self._tuples(query.where(last < ROWID)):
+            last = rows[-1][-1]
             yield _points(rows)
+
+    def _tuples(self, query: Select[Any]) -> Sequence[Any]:
+        """Return rows as the driver gives them: an object for each point would take as long as all the rest."""
+        with reading(self._engine) as connection:
+            found: Sequence[Any] = connection.execute(query).cursor.fetchall()
+            return found
 
     def _stream(self, query: Select[Any]) -> Iterator[MlflowPoints]:
         with reading(self._engine) as connection:
@@ -262,11 +268,13 @@ def _open_sqlite(url: URL) -> Engine:
     if not file.is_file():
         raise NotFound(f"there is no SQLite database {str(file)!r}")
     place = file.resolve().as_uri()
-    engine = create_engine(f"sqlite:///{place}?mode=ro&uri=true")
+    engine = create_engine(f"sqlite:///{place}?mode=ro&uri=true", connect_args={"timeout": BUSY_TIMEOUT})
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").all()
-    except OperationalError:
+    except OperationalError as error:
         engine.dispose()
+        if "unable to open" not in str(error.orig):
+            raise StoreUnavailable(f"the database {file} cannot be read now: {error.orig}") from error
         return create_engine(f"sqlite:///{place}?mode=ro&immutable=1&uri=true")
     return engine

@@ -21,10 +21,11 @@ from flightlog.cli.imports import open_history
 from flightlog.schema.blocks import Block
 from flightlog.schema.columns import join_metrics, split_metrics
 from flightlog.schema.entities import ViewType
-from flightlog.schema.errors import InvalidParameter, NotFound
+from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.stores.base import Applied, Store
 from flightlog.stores.memory import MemoryStore
 from flightlog.stores.mlflow_import import BATCH_EVENTS, Imported, import_mlflow
+from flightlog.stores.sql import mlflow_database
 from flightlog.stores.sql.store import SqlStore
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures" / "mlflow"
@@ -275,6 +276,15 @@ def test_a_source_is_not_changed(tmp_path: Path, store: MemoryStore) -> None:
     before = file.read_bytes()
     bring(uri, store)
     assert (file.read_bytes(), [path.name for path in tmp_path.iterdir()]) == (before, ["mlflow.db"])
+
+
+def test_a_database_that_is_locked_is_not_read_past_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = database(tmp_path)
+    monkeypatch.setattr(mlflow_database, "BUSY_TIMEOUT", 0.01)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as connection:
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            open_history(uri)
 
 
 def test_what_is_not_mlflows_is_refused(tmp_path: Path) -> None:

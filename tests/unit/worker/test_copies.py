@@ -17,7 +17,7 @@ from flightlog.worker.ingest import Ingest
 from flightlog.worker.sources.spool import SpoolSource
 from flightlog.worker.sync import Synced, sync_copies
 from flightlog.worker.uploads import Uploads
-from journals import CAPACITY, OTHER_WRITER, RUN, WRITER, tag, write_segment
+from journals import CAPACITY, OTHER_WRITER, RUN, WRITER, poke, tag, write_segment
 
 TORN = frames.frame(tag("torn"))[:-3]
 
@@ -156,3 +156,10 @@ def test_paths_of_artifacts_become_those_of_the_store_and_uris_stay(copy: Path, 
 def test_a_folder_that_is_none_of_ours_is_refused(copy: Path, store: MemoryStore) -> None:
     with pytest.raises(NotFound, match="holds no journals"):
         bring(store, copy)
+
+
+def test_a_journal_of_a_newer_version_is_told_and_stops_no_other(copy: Path, store: MemoryStore) -> None:
+    poke(write_segment(copy, tag("a")), 8, b"\x63")
+    write_segment(copy, tag("other"), writer=OTHER_WRITER)
+    (shortage,) = bring(store, copy).shortages
+    assert (shortage.writer, keys(store)) == (WRITER, ["other"])
