@@ -232,6 +232,13 @@ class StoreContract(ABC):
         assert store.attempts(RUN) == [Attempt(0, 1000), Attempt(1, 2000)]
         assert store.attempts(OTHER_RUN) == []
 
+    def test_points_of_one_block_count_for_the_attempt_in_which_they_were_logged(self, store: Store) -> None:
+        store.apply(
+            [block(RUN, started(), *losses(0, 1), e.RunResumed(time=2000), *losses(2), rewound(1), *losses(1), e.RunResumed(time=3000))]
+        )
+        assert [store.metric_arrays(RUN, "loss", attempt=attempt).step.tolist() for attempt in range(4)] == [[0, 1], [2], [1], []]
+        assert store.metric_arrays(RUN, "loss").step.tolist() == [0, 1]
+
     def test_resuming_hides_nothing(self, store: Store) -> None:
         store.apply([block(RUN, started(), *losses(0, 1, 2))])
         store.apply([block(RUN, e.RunResumed(time=2000), *losses(1, 2, 3), writer=OTHER_WRITER)])

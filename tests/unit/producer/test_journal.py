@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -257,3 +257,20 @@ def test_heartbeats_ask_for_the_next_segment_and_move_on_to_it_but_never_make_it
     journal.close()
     journal.release()
     assert _values(folder) == [0.0, 1.0]
+
+
+def test_a_journal_that_is_closed_just_when_a_heartbeat_is_due_stays_closed(
+    journal: Journal, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Recorder(journal).metric("loss", 0.0)
+    journal.say_alive(0.0)
+    undisturbed = journal._undisturbed
+
+    def closed_before(work: Callable[[], object]) -> None:
+        monkeypatch.setattr(journal, "_undisturbed", undisturbed)
+        journal.close()
+        undisturbed(work)
+
+    monkeypatch.setattr(journal, "_undisturbed", closed_before)
+    journal.say_alive(0.0)
+    assert (journal.sequence, len(_headers(folder)), _codes(folder)) == (1, 1, [MetricsLogged.code])

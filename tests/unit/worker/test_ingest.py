@@ -150,18 +150,25 @@ def test_a_run_whose_writer_lives_here_is_not_lost_however_long_it_is_silent(tmp
     assert store.get_run(RUN).info.status == "RUNNING"
 
 
-def test_a_worker_that_could_not_reach_the_store_calls_nobody_lost_until_it_has_listened_again(tmp_path: Path) -> None:
+def test_a_worker_calls_nobody_lost_before_it_has_looked_on_for_long_enough(tmp_path: Path) -> None:
     store, clock = Attentive(), iter(range(0, 10_000, 20))
     ingest = Ingest(Shelf(), store, Uploads(tmp_path, store), lost_after=50.0)
     ingest._watch = Watch(lambda: next(clock))
     for _ in range(2):
         ingest._mark_lost()
-    ingest._watch.begin_anew()
+    assert store.asked == []
     for _ in range(2):
         ingest._mark_lost()
-    assert store.asked == []
-    ingest._mark_lost()
-    assert store.asked == [(50_000, [])]
+    assert store.asked == [(50_000, [])], "and then not again for a while"
+
+
+def test_a_worker_that_could_not_reach_the_store_begins_its_watch_anew(tmp_path: Path) -> None:
+    store, clock = Moody(1), iter(range(0, 10_000, 20))
+    ingest = Ingest(Shelf(*BLOCKS), store, Uploads(tmp_path, store), lost_after=50.0)
+    ingest._watch = Watch(lambda: next(clock))
+    assert [ingest._watch.look() for _ in range(2)] == [20, 40]
+    ingest._step_with_retry()
+    assert ingest._watch.look() == 20
 
 
 def test_the_loop_stays_while_a_producer_may_still_write(tmp_path: Path) -> None:
