@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flightlog.schema.errors import NotFound
-from flightlog.schema.settings import Location, Settings, locate
-from flightlog.schema.settings import shown as shown
+from flightlog.schema.settings import Location, Settings, locate, shown
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.stores.sql.engine import open_engine, reading
