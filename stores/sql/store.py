@@ -16,7 +16,7 @@ from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
 from flightlog.stores.sql import compaction, ledger, projector, queries
-from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
+from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, reading_once, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 
@@ -35,7 +35,7 @@ class SqlStore:
 
     def position(self, subject: str, writer: WriterId) -> int:
         """See `Sink.position`."""
-        with reading(self._engine) as connection:
+        with reading_once(self._engine) as connection:
             return ledger.position(connection, subject, writer)
 
     def apply(self, items: Sequence[Block | Gap]) -> Applied:

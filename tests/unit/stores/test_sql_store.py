@@ -35,7 +35,7 @@ def store() -> Iterator[SqlStore]:
 def arrived(item: Block) -> Block:
     """Return a block as it is when it came in a body of its own, which differs from what encoding again would make."""
     body = encode_body({**item.names, 999: "unused"}, item.records)
-    return Block(item.subject, item.writer, item.first_sequence, *decode_body(body), body)
+    return replace(item, body=body)
 
 
 def bodies(store: SqlStore) -> list[bytes]:
