@@ -32,6 +32,9 @@ class SqlExperiments:
 
     def named(self, name: str) -> str | None:
         """See `ExperimentBook.named`."""
+        for state in self._known.values():
+            if state.name == name:
+                return state.experiment_id
         number = self._connection.execute(select(experiments.c.experiment_id).where(experiments.c.name == name)).scalar()
         return None if number is None else str(number)
 

@@ -21,7 +21,7 @@ from flightlog.stores.batches import experiment_of, lost_block
 from flightlog.stores.purging import portions
 from flightlog.stores.sql import attempts, compaction, deleted, late_events, ledger, projector, purge, queries, repair
 from flightlog.stores.sql.deleted import DeletedExperiment, DeletedRun
-from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
+from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, reading_once, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 from flightlog.stores.sql.silence import silent_runs
@@ -44,7 +44,7 @@ class SqlStore:
 
     def position(self, subject: str, writer: WriterId) -> int:
         """See `Sink.position`."""
-        with reading(self._engine) as connection:
+        with reading_once(self._engine) as connection:
             return ledger.position(connection, subject, writer)
 
     def apply(self, items: Sequence[Block | Gap]) -> Applied:

@@ -16,7 +16,7 @@ from flightlog.cli.output import Column
 from flightlog.cli.status import survey
 from flightlog.cli.versions import Origin, origins, versions
 from flightlog.schema.errors import FlightlogException, NotFound
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, without_password
 
 SETTING_COLUMNS = (Column("setting"), Column("value", folds=True), Column("from"))
 
@@ -57,11 +57,11 @@ def _pending(location: Location) -> int:
 
 def _places(location: Location) -> dict[str, str]:
     return {
-        "tracking_uri": places.shown(location.tracking_uri),
-        "database": places.shown(location.database_url),
+        "tracking_uri": without_password(location.tracking_uri),
+        "database": without_password(location.database_url),
         "spool": str(location.spool),
-        "artifact_root": places.shown(location.artifact_root),
-        **({"queue": places.shown(location.queue_uri)} if location.queue_uri else {}),
+        "artifact_root": without_password(location.artifact_root),
+        **({"queue": without_password(location.queue_uri)} if location.queue_uri else {}),
     }
 
 
