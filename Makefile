@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 CODE := schema stores producer worker src tests examples benchmarks
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint bench format clean distclean
+.PHONY: help demo test soak lint bench format clean distclean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo     train a small model on real data, log 100,000 points and more, read them back"
 	@echo "make test     run the tests"
+	@echo "make soak     five minutes in which whatever takes part is killed at random; ARGS='--seconds 3600 --seed 7'"
 	@echo "make lint     ruff, mypy and import-linter"
 	@echo "make bench    measure; prints a table and keeps it as JSON in benchmarks/results"
 	@echo "make format   format the code"
@@ -31,6 +32,9 @@ lint: $(VENV)/.lint
 	$(BIN)/mypy -p flightlog
 	$(BIN)/mypy tests examples benchmarks
 	$(BIN)/lint-imports
+
+soak: $(VENV)/.test
+	@PYTHONPATH=tests $(BIN)/python tests/soak.py $(ARGS)
 
 bench: $(VENV)/.test
 	@for script in benchmarks/bench_*.py; do $(BIN)/python "$$script" $(ARGS) || exit 1; done

@@ -20,9 +20,9 @@ from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import Spool
 from flightlog.schema import events as e
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
-from flightlog.schema.ids import experiment_subject, monotone_ms
-from flightlog.schema.limits import check_experiment_name, check_key, check_run_id
-from flightlog.schema.settings import Location, Settings
+from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
+from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id
+from flightlog.schema.settings import Location, Settings, without_password
 
 log = logging.getLogger("flightlog")
 
@@ -129,6 +129,10 @@ class Producer:
     def resume(self, run_id: str) -> RunOperations:
         """Record that a new attempt writes to a run."""
         return self._record(check_run_id(run_id), e.RunResumed)
+
+    def rewind(self, run_id: str, step: Any) -> RunOperations:  # noqa: ANN401 - checked here
+        """Record that a new attempt begins at a step: what earlier ones logged from there on is hidden by default."""
+        return self._record(check_run_id(run_id), e.RunRewound, step=as_step(step))
 
     def end(self, run_id: str, status: str, end_time: int | None = None, reason: str | None = None) -> RunOperations:
         """Record that a run ended, and close its journal. `end_time` is ms since the epoch, now by default."""
@@ -293,6 +297,8 @@ class Producer:
         self._spool.tend()
         for journal in self._journals():
             journal.tend()
+            if self.settings.heartbeat and not journal.subject.startswith(EXPERIMENT_SUBJECT):
+                journal.say_alive(self.settings.heartbeat)
         self._release_committed()
         if self.pending():
             self._call_worker()
@@ -337,7 +343,7 @@ class Producer:
         """Return how events that are in the journal get into the store, for messages."""
         if self.location.queue_uri is not None:
             return f"arrive when they are shipped: flightlog ship --spool {self.location.spool}, and a worker reads the queue"
-        return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {self.location.tracking_uri}"
+        return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {without_password(self.location.tracking_uri)}"
 
     def postpone(self, work: Callable[[], object]) -> bool:
         """See `Journal.postpone`: for whichever journal a signal has interrupted."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flightlog.schema.names import DOORBELL, WORKER_LOG, WORKER_MODULE
+from flightlog.schema.names import DOORBELL, QUEUE_VARIABLE, TRACKING_VARIABLE, WORKER_LOG, WORKER_MODULE
 from flightlog.schema.settings import Location
 
 NICE = 10
@@ -45,14 +45,13 @@ class Spawned:
             WORKER_MODULE,
             "--spool",
             str(location.spool),
-            "--tracking-uri",
-            location.tracking_uri,
         ]
         command += ["--artifact-root", location.artifact_root, "--idle", str(idle), "--nice", str(NICE), "--detach"]
         environment = {**os.environ, "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", ""))}
+        environment[TRACKING_VARIABLE] = location.tracking_uri  # no argument: everybody may read those of a process
         if location.queue_uri is not None:
             command.append("--ship")
-            environment["FLIGHTLOG_QUEUE_URI"] = location.queue_uri  # no argument: everybody may read those of a process
+            environment[QUEUE_VARIABLE] = location.queue_uri
         self._log = location.spool / WORKER_LOG
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own module

@@ -244,6 +244,17 @@ def _active() -> ActiveRun:
     return stack[-1] if stack else start_run()
 
 
+def rewind(step: int) -> None:
+    """Begin a new attempt of the active run at a step, as after going back to a checkpoint. Then log as usual.
+
+    Points that earlier attempts have logged at that step or later are kept, and shown only where their attempt is asked for.
+    """
+    stack = active_runs.get()
+    if not stack:
+        raise FlightlogException("there is no active run to rewind; resume one with start_run(run_id=...)")
+    stack[-1].rewind(step)
+
+
 def _finish(operation: RunOperations, synchronous: bool | None, value: Any = None) -> Any:  # noqa: ANN401 - whatever the verb returns
     """Wait or not, as the call or the process asks, and return what MLflow returns."""
     if synchronous is None:

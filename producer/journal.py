@@ -23,7 +23,7 @@ from flightlog.producer.segments import Segment
 from flightlog.producer.spool import Spool, SpoolFull
 from flightlog.schema import codec, frames
 from flightlog.schema.errors import JournalFull
-from flightlog.schema.events import EventsDropped
+from flightlog.schema.events import EventsDropped, WriterAlive
 from flightlog.schema.ids import monotone_ms, new_writer_id, now_ms
 
 log = logging.getLogger("flightlog")
@@ -76,6 +76,7 @@ class Journal:
         self._released: Path | None = None
         """The closed segment that is no longer open here, for as long as the store may not have it."""
         self._tended_position = 0
+        self._heard_sequence, self._heard_at = 0, time.monotonic()
         self._position = self._soft_limit = self._limit = 0
         self._busy = False
         self._deferred: deque[Callable[[], object]] = deque()
@@ -312,6 +313,27 @@ class Journal:
         segment, position = self._segment, self._position
         if segment is not None and not self._closed:
             segment.sync(self._worth_syncing(position))
+
+    def say_alive(self, after: float) -> None:
+        """Append a heartbeat when nothing was appended for so many seconds, as far as the calls of this method have seen.
+
+        A journal that is closed or has not begun stays so. Where there is no room without waiting for the disk there is no heartbeat.
+        """
+        now = time.monotonic()
+        if self.sequence != self._heard_sequence:
+            self._heard_sequence, self._heard_at = self.sequence, now
+        elif self._segment is not None and not self._closed and now - self._heard_at >= after:
+            self._undisturbed(self._put_heartbeat)
+            self._do_deferred()
+
+    def _put_heartbeat(self) -> None:
+        if self._segment is None or self._closed or self.sequence != self._heard_sequence:
+            return  # closed, or no longer silent, since we looked
+        record = frames.frame(codec.encode(WriterAlive(time=monotone_ms())))
+        end = self._position + len(record)
+        if end <= self._soft_limit or ((end <= self._limit or self._next is not None) and self._make_room(len(record))):
+            self._put(record)
+            self.sequence += 1
 
     def _worth_syncing(self, position: int) -> int:
         """Return up to where to write to disk: not the page that is being filled, for it would stop the next call until it is written.

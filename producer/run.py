@@ -30,6 +30,12 @@ class ActiveRun(Run):
         self.ended = False
         self.recorder = producer.recorder(run.info.run_id)
 
+    def rewind(self, step: int) -> None:
+        """Begin a new attempt at a step, as after going back to a checkpoint: see `flightlog.rewind`."""
+        operation = self.producer.rewind(self.info.run_id, step)
+        if lifecycle.is_waiting_at_end():
+            operation.wait()
+
     def __enter__(self) -> Self:
         """Make the run the active one, if it is not: a handle that came from another process, say."""
         stack = active_runs.get()

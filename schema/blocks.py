@@ -20,6 +20,7 @@ import zstandard
 
 from flightlog.schema.errors import DecodeError
 from flightlog.schema.ids import WriterId
+from flightlog.schema.plain import MAX_NAMES, unpack_plain
 from flightlog.schema.records import Bytes, Ints, Records
 
 BODY_VERSION = 1
@@ -30,7 +31,10 @@ MAX_SIZE = 256 << 20
 
 @dataclass(frozen=True)
 class Block:
-    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name)."""
+    """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name).
+
+    `body` is the body that the block came in, if it is still whole, so that nobody needs to encode it again.
+    """
 
     subject: str
     writer: WriterId
@@ -38,7 +42,6 @@ class Block:
     names: Mapping[int, str]
     records: Records
     body: bytes | None = field(default=None, compare=False)
-    """The encoded body, where the block came as one: whoever keeps it whole need not encode it again."""
 
     @property
     def end(self) -> int:
@@ -50,15 +53,19 @@ class Block:
         return self.part(max(sequence - self.first_sequence, 0), len(self.records))
 
     def part(self, start: int, stop: int) -> Block:
-        """Return the events `start` .. `stop`, counted from the block's first."""
+        """Return the events `start` .. `stop`, counted from the block's first; the block itself where those are all."""
+        if start == 0 and stop == len(self.records):
+            return self
         return Block(self.subject, self.writer, self.first_sequence + start, self.names, self.records.take(slice(start, stop)))
 
 
 def encode_body(names: Mapping[int, str], records: Records) -> bytes:
     """Encode names and payloads; the rest of a block is what the ledger's columns or a stream entry's fields say.
 
-    Raises `ValueError` for a block of more than `MAX_SIZE` bytes, which nobody would read: it can be filed in parts.
+    Raises `ValueError` for a block of more than `MAX_SIZE` bytes or `MAX_NAMES` names, which nobody would read: it can be filed in parts.
     """
+    if len(names) > MAX_NAMES:
+        raise ValueError(f"a block has {len(names)} names, more than {MAX_NAMES}")
     lengths = records.lengths
     uniform = int(lengths[0]) if len(lengths) and (lengths == lengths[0]).all() else 0
     parts = [] if uniform else [lengths.astype("<u4").tobytes()]
@@ -71,14 +78,21 @@ def encode_body(names: Mapping[int, str], records: Records) -> bytes:
     return body
 
 
-def decode_body(body: bytes) -> tuple[dict[int, str], Records]:
-    """Decode what `encode_body` made. Raises `DecodeError` for anything else, within bounded memory."""
+def decode_body(body: bytes, expected: int | None = None, max_size: int = MAX_SIZE) -> tuple[dict[int, str], Records]:
+    """Decode what `encode_body` made. Raises `DecodeError` for anything else, within bounded memory.
+
+    Who knows how many events there must be, or that a block is small, says so: what claims more is not unpacked.
+    """
     try:
-        version, count, uniform, names, size, packed = msgpack.unpackb(body, strict_map_key=False)
+        version, count, uniform, names, size, packed = unpack_plain(body, max_map=MAX_NAMES)
         if version != BODY_VERSION:
-            raise DecodeError("newer-version", f"block version {version} is not known here; upgrade the worker")
-        if not 0 <= size <= MAX_SIZE:
-            raise DecodeError("malformed", f"a block claims {size} bytes, more than {MAX_SIZE}")
+            raise DecodeError("newer-version", f"block version {str(version)[:100]} is not known here; upgrade the worker")
+        if not type(count) is type(uniform) is type(size) is int:
+            raise DecodeError("malformed", "count, length and size of a block must be whole numbers")
+        if expected is not None and count != expected:
+            raise DecodeError("malformed", f"a block of {count} events stands for {expected}")
+        if not 0 <= size <= max_size:
+            raise DecodeError("malformed", f"a block claims {size} bytes, more than {max_size}")
         if not 0 <= uniform * count <= size or not 0 <= count <= size:
             raise DecodeError("malformed", f"a block of {size} bytes claims {count} events")
         if not _are_names(names):

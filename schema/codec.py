@@ -116,6 +116,20 @@ def decode(payload: bytes, names: Mapping[int, str]) -> Event:
         raise DecodeError("invalid", f"{event_type.__name__}: {_first_error(error)}") from error
 
 
+def with_fields(payload: bytes, replaced: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:
+    """Return an event whose fields were replaced by what `replaced` returns for them; what it does not return stays, known here or not.
+
+    Bytes that are no event with fields come back as they are.
+    """
+    try:
+        items = _unpack(payload)
+    except DecodeError:
+        return payload
+    if not isinstance(items, list) or len(items) < 4 or not isinstance(items[3], dict):
+        return payload
+    return _pack([*items[:3], {**items[3], **replaced(items[3])}, *items[4:]])
+
+
 def _upcast(code: int, version: int, body: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever the bytes held
     if not isinstance(body, dict) or not all(isinstance(key, str) for key in body):
         raise DecodeError("malformed", f"the body of an event must be a map of fields, not {type(body).__name__}")

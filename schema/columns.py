@@ -7,13 +7,32 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flightlog.schema.codec import ARRAY16, INT64, MAX_POINTS, METRIC_ARRAY_OFFSET, METRIC_POINTS_OFFSET, METRICS_HEAD, POINT_SIZE
+from flightlog.schema.codec import (
+    ARRAY16,
+    INT64,
+    MAX_POINTS,
+    METRIC_ARRAY_OFFSET,
+    METRIC_POINTS_OFFSET,
+    METRICS_HEAD,
+    POINT_SIZE,
+    pack_metric,
+    single_marker,
+)
 from flightlog.schema.records import Bytes, Ints, Records
 
 Floats = npt.NDArray[np.float64]
 
 _HEAD_DTYPE = np.dtype({"names": ["time", "step"], "formats": [">u8", ">i8"], "offsets": [4, 13], "itemsize": METRIC_POINTS_OFFSET})
 _POINT_DTYPE = np.dtype({"names": ["id", "value"], "formats": [">u4", ">f8"], "offsets": [1, 6], "itemsize": POINT_SIZE})
+_EVENT_DTYPE = np.dtype(
+    {
+        "names": ["time", "step", "id", "value"],
+        "formats": [">u8", ">i8", ">u4", ">f8"],
+        "offsets": [4, 13, METRIC_POINTS_OFFSET + 1, METRIC_POINTS_OFFSET + 6],
+        "itemsize": METRIC_POINTS_OFFSET + POINT_SIZE,
+    }
+)
+"""An event of one point as a row."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,17 @@ def split_metrics(records: Records) -> tuple[MetricColumns, Ints]:
             parts.append(_columns(indices, matrix))
     other = np.sort(np.concatenate(others)) if others else np.empty(0, np.int64)
     return _merge(parts), other
+
+
+def join_metrics(metric_id: Ints, step: Ints, time: Ints, value: Floats) -> Records:
+    """Return one metric event for each row, in its fixed-width form; what `split_metrics` takes apart. Times are not negative."""
+    size = METRIC_POINTS_OFFSET + POINT_SIZE
+    row = np.frombuffer(pack_metric(METRICS_HEAD, 0, INT64, 0, single_marker(0), 0.0), np.uint8)
+    matrix = np.empty((len(value), size), np.uint8)
+    matrix[:] = row
+    head = matrix.reshape(-1).view(_EVENT_DTYPE)
+    head["time"], head["step"], head["id"], head["value"] = time, step, metric_id, value
+    return Records(matrix.reshape(-1), size * np.arange(len(value)), np.full(len(value), size))
 
 
 def _is_metrics(matrix: Bytes) -> npt.NDArray[np.bool_]:

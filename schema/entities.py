@@ -175,8 +175,23 @@ class FileInfo(Entity):
 
 
 @dataclass(frozen=True)
+class Attempt(Entity):
+    """One of the attempts to do what a run is for; the first has the number 0. `time` is when it began, ms since the epoch.
+
+    `from_step` is where one that was rewound begins: points of earlier attempts from that step on are hidden by default.
+    """
+
+    attempt: int
+    time: int
+    from_step: int | None = None
+
+
+@dataclass(frozen=True)
 class RunInfo(Entity):
-    """A run's identity and state; `status` is a name. `end_time` is None until the run first ended."""
+    """A run's identity and state; `status` is a name. `end_time` is None until the run first ended.
+
+    `status_reason` says why a run did not finish: one line about an exception, or "lost" for a run whose writers fell silent.
+    """
 
     run_id: str
     experiment_id: str
@@ -187,9 +202,11 @@ class RunInfo(Entity):
     lifecycle_stage: str
     artifact_uri: str | None = None
     run_name: str | None = None
+    status_reason: str | None = None
 
     def _properties(self) -> dict[str, Any]:
-        return {**super()._properties(), "run_uuid": self.run_id}
+        """Return what iterating gives: MLflow's properties, and no others."""
+        return {**{key: value for key, value in super()._properties().items() if key != "status_reason"}, "run_uuid": self.run_id}
 
     def to_dictionary(self) -> dict[str, Any]:
         """See `Entity.to_dictionary`."""

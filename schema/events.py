@@ -96,7 +96,7 @@ class RunStarted(Event):
 
 
 class RunResumed(Event):
-    """A new attempt writes to an existing run: its status is RUNNING again."""
+    """A new attempt writes to an existing run: its status is RUNNING again. Nothing of earlier attempts is hidden."""
 
     code: ClassVar[int] = 7
 
@@ -188,6 +188,28 @@ class EventsDropped(Event):
     reason: str
 
 
+class WriterAlive(Event):
+    """A writer that has had nothing to say for a while lives. It changes nothing of its run."""
+
+    code: ClassVar[int] = 19
+
+
+class RunRewound(Event):
+    """A new attempt begins at `step`, as after going back to a checkpoint: earlier attempts' points from there on are hidden by default."""
+
+    code: ClassVar[int] = 20
+
+    step: Int64
+
+
+class RunLost(Event):
+    """The store has heard of no writer of the run for long. `last_seen` is when it last did, ms. Undone by whatever is heard later."""
+
+    code: ClassVar[int] = 21
+
+    last_seen: Millis
+
+
 class ArtifactSettled(Event):
     """What became of an artifact's snapshot: it was stored, or could not be, with the reason."""
 
@@ -220,6 +242,9 @@ EVENT_TYPES: dict[int, type[Event]] = {
         ExperimentDeleted,
         ExperimentRestored,
         EventsDropped,
+        WriterAlive,
+        RunRewound,
+        RunLost,
         ArtifactSettled,
     )
 }

@@ -7,17 +7,34 @@ two together).
 Competing changes of a tag, a status or a lifecycle stage are decided by their *stamp* (time, writer, sequence), the greatest wins, so
 the order of arrival across writers does not matter. A param keeps the value that arrived first. A change that loses to a later one is no
 error; a param with another value is, and becomes a dead letter.
+
+The exceptions are what the store itself observes, where the order of arrival is the fact. *Attempts* are numbered as they come. A writer
+belongs to the attempt that was the newest when the first of its events came, or to the one that it began itself. And a *lost* run is one
+whose silence was noticed: it takes no stamp, and whatever comes of the run later undoes it first. A replay keeps the order of arrival.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from flightlog.schema import events as e
-from flightlog.schema.entities import Experiment, LifecycleStage, Metric, MetricSummary, Param, Point, Run, RunData, RunInfo, RunTag
+from flightlog.schema.entities import (
+    Attempt,
+    Experiment,
+    LifecycleStage,
+    Metric,
+    MetricSummary,
+    Param,
+    Point,
+    Run,
+    RunData,
+    RunInfo,
+    RunStatus,
+    RunTag,
+)
 from flightlog.schema.names import RUN_NAME_TAG
 
 
@@ -30,6 +47,10 @@ class Stamp(NamedTuple):
 
 
 NEVER = Stamp(-1, "", -1)
+LOST = "lost"
+"""The reason of the status of a run whose writers fell silent."""
+MAX_ATTEMPTS = 1_000
+"""After the first. For a script that rewinds at every step, each rewind would take as long as all steps before it."""
 MAX_COUNT = 2**63 - 1
 """A database counts in 64 bits; a sum stays at this."""
 
@@ -61,9 +82,20 @@ class ArtifactState:
     reason: str | None = None
 
 
+class AttemptPoint(NamedTuple):
+    """A point, and the attempt for which it counts."""
+
+    attempt: int
+    point: Point
+
+
 @dataclass
 class RunState:
-    """Everything that the events of a run say, but for metrics in bulk. `started` is False until a RunStarted has come."""
+    """Everything that the events of a run say, but for metrics in bulk. `started` is False until a RunStarted has come.
+
+    `lost_status` is what the status was before the run was lost, None while it is not. `attempts` are those after the first; `writers`
+    has the attempt of each writer of whom an event has come.
+    """
 
     run_id: str
     experiment_id: str = "0"
@@ -71,6 +103,8 @@ class RunState:
     status: str = "RUNNING"
     start_time: int = 0
     end_time: int | None = None
+    status_reason: str | None = None
+    lost_status: str | None = None
     lifecycle_stage: str = LifecycleStage.ACTIVE
     artifact_uri: str | None = None
     started: bool = False
@@ -81,7 +115,14 @@ class RunState:
     tags: dict[str, Stamped] = field(default_factory=dict)
     artifacts: dict[str, ArtifactState] = field(default_factory=dict)
     metrics: dict[str, MetricSummary] = field(default_factory=dict)
-    history: dict[str, list[Point]] = field(default_factory=dict)
+    history: dict[str, list[AttemptPoint]] = field(default_factory=dict)
+    attempts: list[Attempt] = field(default_factory=list)
+    writers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the newest attempt."""
+        return len(self.attempts)
 
     @property
     def run_name(self) -> str | None:
@@ -101,6 +142,7 @@ class RunState:
             self.lifecycle_stage,
             self.artifact_uri,
             self.run_name,
+            self.status_reason,
         )
         return Run(info, run_data(self.metrics.values(), self.params, {key: tag.value for key, tag in self.tags.items()}))
 
@@ -149,9 +191,33 @@ def fold_run(state: RunState, event: e.Event, stamp: Stamp) -> Rejection | None:
     handler = RUN_HANDLERS.get(type(event))
     if handler is None:
         return Rejection("wrong-subject", f"{type(event).__name__} is no event of a run")
-    if not state.start_time:
-        state.start_time = event.time
+    if not isinstance(event, e.RunLost):
+        hear(state, stamp.writer, event.time)
     return handler(state, event, stamp)
+
+
+def hear(state: RunState, writer: str, time: int) -> None:
+    """Note that a writer has said something: its run began at that time or before, has an attempt of that writer, and is not lost."""
+    if not state.start_time:
+        state.start_time = time
+    state.writers.setdefault(writer, state.attempt)
+    if state.lost_status is not None:
+        state.status, state.end_time, state.status_reason = state.lost_status, None, None
+        state.lost_status = None
+
+
+def hidden_from(attempts: Sequence[Attempt], attempt: int) -> int | None:
+    """Return the step from which on the points of an attempt are hidden by later ones; None when none are."""
+    return hidden_steps(attempts)[attempt]
+
+
+def hidden_steps(attempts: Sequence[Attempt]) -> list[int | None]:
+    """Return the same for all attempts from 0 on, when `attempts` are those after the first, in order."""
+    floors: list[int | None] = [None]
+    for later in reversed(attempts):
+        known = [step for step in (floors[-1], later.from_step) if step is not None]
+        floors.append(min(known, default=None))
+    return floors[::-1]
 
 
 def fold_experiment(state: ExperimentState, event: e.Event, stamp: Stamp) -> Rejection | None:
@@ -162,13 +228,24 @@ def fold_experiment(state: ExperimentState, event: e.Event, stamp: Stamp) -> Rej
     return handler(state, event, stamp)
 
 
-def _metrics_logged(state: RunState, event: e.MetricsLogged, _: Stamp) -> None:
+def _metrics_logged(state: RunState, event: e.MetricsLogged, stamp: Stamp) -> None:
     for key, value in event.points:
-        point = Point(value, event.step, event.time)
+        point = AttemptPoint(state.writers[stamp.writer], Point(value, event.step, event.time))
         state.history.setdefault(key, []).append(point)
-        one = summary_of(key, point)
+        _summarise(state, key, point)
+
+
+def _summarise(state: RunState, key: str, item: AttemptPoint) -> None:
+    if is_visible(state, item):
+        one = summary_of(key, item.point)
         before = state.metrics.get(key)
         state.metrics[key] = merge_summaries(before, one) if before else one
+
+
+def is_visible(state: RunState, item: AttemptPoint) -> bool:
+    """Say whether no later attempt began at the point's step or before it."""
+    floor = hidden_from(state.attempts, item.attempt)
+    return floor is None or item.point.step < floor
 
 
 def summary_of(key: str, point: Point) -> MetricSummary:
@@ -252,15 +329,52 @@ def _run_started(state: RunState, event: e.RunStarted, stamp: Stamp) -> None:
     _set_status(state, "RUNNING", stamp)
 
 
-def _set_status(state: RunState, status: str, stamp: Stamp) -> bool:
+def _set_status(state: RunState, status: str, stamp: Stamp, reason: str | None = None) -> bool:
     if stamp <= state.status_stamp:
         return False
-    state.status, state.status_stamp = status, stamp
+    state.status, state.status_stamp, state.status_reason = status, stamp, reason
     return True
 
 
-def _run_resumed(state: RunState, _: e.RunResumed, stamp: Stamp) -> None:
+def _run_resumed(state: RunState, event: e.RunResumed, stamp: Stamp) -> Rejection | None:
     _set_status(state, "RUNNING", stamp)
+    return _begin_attempt(state, event.time, stamp.writer, None)
+
+
+def _begin_attempt(state: RunState, time: int, writer: str, from_step: int | None) -> Rejection | None:
+    if state.attempt >= MAX_ATTEMPTS:
+        message = (
+            f"run {state.run_id} has {MAX_ATTEMPTS} attempts already, the most that are kept; go back to a checkpoint, not at every step"
+        )
+        return Rejection("too-many-attempts", message)
+    state.attempts.append(Attempt(state.attempt + 1, time, from_step))
+    state.writers[writer] = state.attempt
+    return None
+
+
+def _run_rewound(state: RunState, event: e.RunRewound, stamp: Stamp) -> Rejection | None:
+    refusal = _begin_attempt(state, event.time, stamp.writer, event.step)
+    if refusal is None:
+        _summarise_anew(state)
+    return refusal
+
+
+def _summarise_anew(state: RunState) -> None:
+    state.metrics.clear()
+    for key, points in state.history.items():
+        for item in points:
+            _summarise(state, key, item)
+
+
+def _run_lost(state: RunState, event: e.RunLost, _: Stamp) -> None:
+    """Take a run for lost. The status keeps its stamp, so a late end of the run counts as if nobody had thought so."""
+    if not RunStatus.is_terminated(state.status):
+        state.lost_status = state.status
+        state.status, state.end_time, state.status_reason = "FAILED", event.last_seen, LOST
+
+
+def _writer_alive(state: RunState, event: e.WriterAlive, stamp: Stamp) -> None:
+    """Change nothing: that the event has come says all."""
 
 
 def _run_status_changed(state: RunState, event: e.RunStatusChanged, stamp: Stamp) -> None:
@@ -268,7 +382,7 @@ def _run_status_changed(state: RunState, event: e.RunStatusChanged, stamp: Stamp
 
 
 def _run_ended(state: RunState, event: e.RunEnded, stamp: Stamp) -> None:
-    if _set_status(state, event.status, stamp):
+    if _set_status(state, event.status, stamp, event.reason):
         state.end_time = event.end_time
 
 
@@ -336,6 +450,9 @@ RUN_HANDLERS: dict[type[e.Event], Handler] = {
     e.RunDeleted: _run_deleted,
     e.RunRestored: _run_restored,
     e.EventsDropped: _events_dropped,
+    e.WriterAlive: _writer_alive,
+    e.RunRewound: _run_rewound,
+    e.RunLost: _run_lost,
     e.ArtifactSettled: _artifact_settled,
 }
 

@@ -24,7 +24,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 MAX_PORT = 65_535
 DEFAULT_FOLDER = "flightlogs"
 DATABASE_FILE = "tracking.db"
-DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
 QUEUE_SCHEMES = ("redis", "rediss", "unix")
 REMOTE_SCHEMES = ("http", "https", "databricks")
 
@@ -47,6 +47,8 @@ class Settings:
     spool_full: FullPolicy = "drop"
     worker_idle: float = 10.0
     start_worker: bool = True
+    heartbeat: float = 30.0
+    lost_after: float = 300.0
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     log_format: LogFormat = "text"
@@ -78,6 +80,11 @@ class Settings:
         policy = environ.get("FLIGHTLOG_SPOOL_FULL") or "drop"
         if policy not in ("drop", "block", "raise"):
             raise InvalidParameter(f"FLIGHTLOG_SPOOL_FULL must be drop, block or raise, not {policy!r}")
+        heartbeat, lost_after = number("HEARTBEAT", 30.0), number("LOST_AFTER", 300.0)
+        if 0 < lost_after < 2 * heartbeat:
+            raise InvalidParameter(
+                f"FLIGHTLOG_LOST_AFTER must be 0 or at least twice FLIGHTLOG_HEARTBEAT, which is {heartbeat:g}, not {lost_after:g}"
+            )
         return Settings(
             tracking_uri=text("TRACKING_URI"),
             queue_uri=environ.get("FLIGHTLOG_QUEUE_URI") or None,
@@ -93,6 +100,8 @@ class Settings:
             spool_full=policy,  # type: ignore[arg-type]  # checked above
             worker_idle=number("WORKER_IDLE", 10.0),
             start_worker=flag("START_WORKER", default=True),
+            heartbeat=heartbeat,
+            lost_after=lost_after,
             metrics_port=_port(environ, "METRICS_PORT"),
             metrics_host=environ.get("FLIGHTLOG_METRICS_HOST") or "127.0.0.1",
             log_format=_choice(environ, "LOG_FORMAT", get_args(LogFormat), "text"),  # type: ignore[arg-type]  # one of the literals
@@ -185,8 +194,9 @@ def _located(uri: str, settings: Settings, base: Path) -> Location:
 
 
 def without_password(uri: str) -> str:
-    """Return a URI with `***` in place of its password, for messages."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
+    """Return a URI with `***` in place of its passwords, for messages. Keeps the rest as it is."""
+    hidden = re.sub(r"(://[^:/@]*):[^?#]*@", r"\1:***@", uri)
+    return re.sub(r"(?i)([?&][^=&]*password=)[^&#]*", r"\1***", hidden)
 
 
 def _own_spool(root: str, base: Path, uri: str) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flightlog.schema.blocks import Block
-from flightlog.schema.entities import DeadLetter, Experiment, Metric, PagedList, Run, WriterStatus
+from flightlog.schema.entities import Attempt, DeadLetter, Experiment, Metric, PagedList, Run, WriterStatus
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId
 
@@ -99,6 +99,13 @@ class Sink(Protocol):
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
         """Say what became of an artifact, "stored" or "failed", unless a newer one at the path has come."""
 
+    def mark_lost(self, silent_ms: int, living: Collection[str] = ()) -> int:
+        """Take runs for lost that are under way and of whose writers none was heard of for so long; return how many.
+
+        That is on the clock by which `WriterStatus.updated` was written. `living` are runs whose writers are known to live. Each becomes
+        FAILED with the reason "lost" by an event of its own, until anything else is heard of it. One call marks a bounded number.
+        """
+
     def maintain(self) -> bool:
         """Do one bounded piece of housekeeping; say whether there may be more."""
 
@@ -139,14 +146,30 @@ class RunReader(Protocol):
     ) -> PagedList[Experiment]:
         """Return one page of the experiments that match."""
 
-    def metric_history(self, run_id: str, key: str) -> list[Metric]:
-        """Return all points of a metric ordered by (timestamp, step, value); an unknown run or key has none."""
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """Return the attempts of a run, the first with the number 0; an unknown run has none."""
 
-    def metric_arrays(self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None) -> History:
-        """Return the points of a metric, steps from `start_step` to `end_step` inclusive, as arrays."""
+    def metric_history(self, run_id: str, key: str, attempt: int | None = None) -> list[Metric]:
+        """Return the points of a metric ordered by (timestamp, step, value); an unknown run or key has none.
 
-    def envelope(self, run_id: str, key: str, buckets: int = 1000, start_step: int | None = None, end_step: int | None = None) -> Envelope:
-        """Return the points of a metric in at most `buckets` buckets over the step range."""
+        Without an attempt: those that no later attempt has hidden by going back to their step or before it. With one: all points of it.
+        """
+
+    def metric_arrays(
+        self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None, attempt: int | None = None
+    ) -> History:
+        """Return the points of a metric, steps from `start_step` to `end_step` inclusive, as arrays; of an attempt as `metric_history`."""
+
+    def envelope(
+        self,
+        run_id: str,
+        key: str,
+        buckets: int = 1000,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        attempt: int | None = None,
+    ) -> Envelope:
+        """Return the points of a metric in at most `buckets` buckets over the step range; of an attempt as `metric_history`."""
 
     def artifacts(self, run_id: str) -> list[ArtifactState]:
         """Return what was logged as artifacts, with each one's state."""

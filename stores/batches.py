@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flightlog.schema.blocks import Block
+from flightlog.schema.codec import encode
 from flightlog.schema.entities import DeadLetter
-from flightlog.schema.ids import EXPERIMENT_SUBJECT
+from flightlog.schema.events import RunLost
+from flightlog.schema.ids import EXPERIMENT_SUBJECT, new_writer_id
+from flightlog.schema.records import Records
 from flightlog.stores.base import Gap
 
 
@@ -39,6 +42,11 @@ def event_letter(block: Block, index: int, reason: str, message: str, time: int)
 def gap_letter(gap: Gap, time: int) -> DeadLetter:
     """Return the dead letter that tells of a gap."""
     return DeadLetter(gap.subject, gap.writer, gap.sequence, gap.reason, gap.message, gap.payload, time, gap.count)
+
+
+def lost_block(run_id: str, last_seen: int, time: int) -> Block:
+    """Return the block, of a writer of its own, that takes a run for lost."""
+    return Block(run_id, new_writer_id(), 0, {}, Records.of([encode(RunLost(time=time, last_seen=last_seen))]))
 
 
 def experiment_of(subject: str) -> str | None:

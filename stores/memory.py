@@ -12,16 +12,28 @@ import numpy as np
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.codec import decode
-from flightlog.schema.entities import DeadLetter, Experiment, LifecycleStage, Metric, PagedList, Run, ViewType, WriterStatus
+from flightlog.schema.entities import (
+    Attempt,
+    DeadLetter,
+    Experiment,
+    LifecycleStage,
+    Metric,
+    PagedList,
+    Point,
+    Run,
+    RunStatus,
+    ViewType,
+    WriterStatus,
+)
 from flightlog.schema.errors import DecodeError, NotFound
 from flightlog.schema.filters import evaluate
 from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
-from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, set_lifecycle
+from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, is_visible, set_lifecycle
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
-from flightlog.stores.batches import due, end_of, event_letter, experiment_of, gap_letter
+from flightlog.stores.batches import due, end_of, event_letter, experiment_of, gap_letter, lost_block
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment
 
 P = ParamSpec("P")
@@ -126,6 +138,17 @@ class MemoryStore:
         if known is not None and known.stamp == artifact.stamp:
             artifacts[artifact.path] = replace(known, state=state, reason=reason)
 
+    @_one_at_a_time
+    def mark_lost(self, silent_ms: int, living: Collection[str] = ()) -> int:
+        """See `Sink.mark_lost`."""
+        now = now_ms()
+        seen = {run_id: max(item.updated for item in self.writers(run_id)) for run_id in self._under_way() if run_id not in living}
+        lost = [lost_block(run_id, last_seen, now) for run_id, last_seen in seen.items() if last_seen < now - silent_ms]
+        return self.apply(lost).events
+
+    def _under_way(self) -> list[str]:
+        return [run.run_id for run in self._runs.values() if run.started and not RunStatus.is_terminated(run.status)]
+
     def maintain(self) -> bool:
         """See `Sink.maintain`. There is nothing to do."""
         return False
@@ -192,15 +215,22 @@ class MemoryStore:
         return PagedList([state.to_experiment() for state in page], token)
 
     @_one_at_a_time
-    def metric_history(self, run_id: str, key: str) -> list[Metric]:
-        """See `RunReader.metric_history`."""
-        return series.to_metrics(key, self.metric_arrays(run_id, key))
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """See `RunReader.attempts`."""
+        run = self._runs.get(run_id)
+        return [Attempt(0, run.start_time), *run.attempts] if run else []
 
     @_one_at_a_time
-    def metric_arrays(self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None) -> History:
+    def metric_history(self, run_id: str, key: str, attempt: int | None = None) -> list[Metric]:
+        """See `RunReader.metric_history`."""
+        return series.to_metrics(key, self.metric_arrays(run_id, key, attempt=attempt))
+
+    @_one_at_a_time
+    def metric_arrays(
+        self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None, attempt: int | None = None
+    ) -> History:
         """See `RunReader.metric_arrays`."""
-        run = self._runs.get(run_id)
-        points = run.history.get(key, []) if run else []
+        points = self._points(run_id, key, attempt)
         history = History(
             np.array([point.step for point in points], np.int64),
             np.array([point.timestamp for point in points], np.int64),
@@ -208,10 +238,25 @@ class MemoryStore:
         )
         return series.between(series.ordered(history), start_step, end_step)
 
+    def _points(self, run_id: str, key: str, attempt: int | None) -> list[Point]:
+        run = self._runs.get(run_id)
+        if run is None:
+            return []
+        found = run.history.get(key, [])
+        return [item.point for item in found if (is_visible(run, item) if attempt is None else item.attempt == attempt)]
+
     @_one_at_a_time
-    def envelope(self, run_id: str, key: str, buckets: int = 1000, start_step: int | None = None, end_step: int | None = None) -> Envelope:
+    def envelope(
+        self,
+        run_id: str,
+        key: str,
+        buckets: int = 1000,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        attempt: int | None = None,
+    ) -> Envelope:
         """See `RunReader.envelope`."""
-        return series.envelope_of(self.metric_arrays(run_id, key), buckets, start_step, end_step)
+        return series.envelope_of(self.metric_arrays(run_id, key, attempt=attempt), buckets, start_step, end_step)
 
     @_one_at_a_time
     def artifacts(self, run_id: str) -> list[ArtifactState]:

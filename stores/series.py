@@ -52,6 +52,23 @@ def between(history: History, start_step: int | None, end_step: int | None) -> H
     return History(history.step[start:end], history.timestamp[start:end], history.value[start:end])
 
 
+def before(history: History, step: int | None) -> History:
+    """Return the part of an ordered history before a step; all of it for None."""
+    end = len(history) if step is None else int(np.searchsorted(history.step, step, "left"))
+    return History(history.step[:end], history.timestamp[:end], history.value[:end])
+
+
+def merged(parts: Sequence[History]) -> History:
+    """Return several ordered histories as one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns = [(part.step, part.timestamp, part.value) for part in [_EMPTY, *parts]]
+    return ordered(History(*(np.concatenate(column) for column in zip(*columns, strict=True))))
+
+
+_EMPTY = History(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+
+
 def to_metrics(key: str, history: History) -> list[Metric]:
     """Return a history as entities, ordered by (timestamp, step, value) as MLflow does."""
     order = np.lexsort((value_ranks(history.value), history.step, history.timestamp))

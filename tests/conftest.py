@@ -38,6 +38,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("FLIGHTLOG_TRACKING_URI", str(tmp_path / "flightlogs"))
     monkeypatch.setenv("FLIGHTLOG_WORKER_IDLE", "1")
+    monkeypatch.setenv("FLIGHTLOG_LOST_AFTER", "0")  # else a worker would stay to see whether a killed script's run is heard of again
     monkeypatch.chdir(tmp_path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from contracts.facts import RUN
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import StoreUnavailable
 from flightlog.stores.base import Applied, Gap
@@ -18,6 +19,7 @@ class Shelf:
         self._blocks = list(blocks)
         self._given = 0
         self.is_live = False
+        self.has_lost_writers = False
         self.rewinds = 0
 
     def take(self, limit: int) -> list[Block | Gap]:
@@ -35,6 +37,9 @@ class Shelf:
 
     def wait(self, timeout: float) -> None:
         threading.Event().wait(min(timeout, 0.01))
+
+    def living(self) -> list[str]:
+        return [RUN] if self.is_live else []
 
     def close(self) -> None:
         pass

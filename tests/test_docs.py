@@ -18,7 +18,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = sorted(set(re.findall(r"`flightlog ((?:[a-z]+ ?)+)", README)))
-SAMPLES = {"asynchronous": "false", "start_worker": "false", "spool_full": "raise", "log_format": "json", "log_level": "debug"}
+SAMPLES = {
+    "asynchronous": "false",
+    "start_worker": "false",
+    "spool_full": "raise",
+    "lost_after": "90",
+    "log_format": "json",
+    "log_level": "debug",
+}
 
 
 class Variables(dict[str, str]):

@@ -19,6 +19,7 @@ from flightlog.schema.errors import DecodeError
 from flightlog.schema.frames import MAX_PAYLOAD, MAX_SEQUENCE
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, WriterId
 from flightlog.schema.limits import is_run_id
+from flightlog.schema.plain import unpack_plain
 from flightlog.stores.base import Gap
 
 BLOCK, GAP = 1, 2
@@ -36,7 +37,9 @@ class NoEntry(ValueError):
 
 
 def encode_entry(item: Block | Gap) -> bytes:
-    """Return an item as it travels."""
+    """Return an item as it travels. Raises `ValueError` for one that nobody would take: it would be sent again for ever."""
+    if not _is_subject(item.subject):
+        raise ValueError(f"the subject {item.subject[:100]!r} is neither a run id nor an experiment")
     head = (item.subject, bytes.fromhex(item.writer))
     fields: tuple[Any, ...]
     if isinstance(item, Block):
@@ -45,6 +48,8 @@ def encode_entry(item: Block | Gap) -> bytes:
     else:
         fields = (GAP, *head, item.sequence, item.count, item.next_sequence, item.reason, item.message, item.payload)
     packed: bytes = msgpack.packb(fields)
+    if len(packed) + 4 > MAX_BODY:
+        raise ValueError(f"an entry takes {len(packed) + 4} bytes, more than {MAX_BODY}")
     return zlib.crc32(packed).to_bytes(4, "little") + packed
 
 
@@ -57,12 +62,10 @@ def decode_entry(entry: bytes) -> Block | Gap:
     if kind == GAP:
         return _gap(subject, writer, first, count, rest)
     if kind != BLOCK or len(rest) != 1 or type(rest[0]) is not bytes or not _is_count(count, first):
-        raise NoEntry(f"an entry of kind {kind!r} for {count!r} events is not known here")
+        raise NoEntry(f"an entry of kind {str(kind)[:100]} for {str(count)[:100]} events is not known here")
     body = rest[0]
     try:
-        names, records = decode_body(body)
-        if len(records) != count:
-            raise DecodeError("malformed", f"a block of {len(records)} events claims {count}")
+        names, records = decode_body(body, count, MAX_BODY)
     except DecodeError as error:
         return Gap(subject, writer, first, first + count, error.reason, error.message, body[:EXCERPT], count)
     return Block(subject, writer, first, names, records, body)
@@ -74,16 +77,20 @@ def _fields(entry: bytes) -> tuple[Any, ...]:
     if len(entry) < 4 or zlib.crc32(entry[4:]) != int.from_bytes(entry[:4], "little"):
         raise NoEntry(f"an entry of {len(entry)} bytes is damaged: its checksum does not match")
     try:
-        kind, subject, writer, first, count, *rest = msgpack.unpackb(entry[4:], strict_map_key=False)
+        kind, subject, writer, first, count, *rest = unpack_plain(entry[4:])
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise NoEntry(f"an entry is not a msgpack array of at least five: {error}") from error
     if type(subject) is not str or not 0 < len(subject) <= MAX_SUBJECT or type(writer) is not bytes or len(writer) != 16:
         raise NoEntry(f"an entry names no subject and writer: {str(subject)[:100]!r}, {str(writer)[:100]}")
-    if not subject.startswith(EXPERIMENT_SUBJECT) and not is_run_id(subject):
+    if not _is_subject(subject):
         raise NoEntry(f"an entry's subject {subject[:100]!r} is neither a run id nor an experiment")
     if type(first) is not int or not 0 <= first < MAX_SEQUENCE:
         raise NoEntry(f"an entry begins at {str(first)[:100]}, which is no sequence")
     return kind, subject, WriterId(writer.hex()), first, count, *rest
+
+
+def _is_subject(subject: str) -> bool:
+    return subject.startswith(EXPERIMENT_SUBJECT) or is_run_id(subject)
 
 
 def _is_count(count: object, first: int) -> bool:

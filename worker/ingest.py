@@ -15,6 +15,7 @@ from flightlog.stores.base import Applied, Gap, Sink
 from flightlog.worker.observers import SILENT, Observer
 from flightlog.worker.poison import apply_around_poison
 from flightlog.worker.sources.base import Source
+from flightlog.worker.watch import Watch
 
 log = logging.getLogger("flightlog.worker")
 
@@ -24,6 +25,8 @@ PAUSE = 0.25
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0
 SWEEP = 60.0
 """Seconds between looks at all artifacts that wait."""
+SEARCH = 60.0
+"""Seconds between searches for lost runs, at least."""
 
 
 class Artifacts(Protocol):
@@ -37,7 +40,11 @@ class Artifacts(Protocol):
 
 
 class Ingest:
-    """Moves events from a source into a store until it is told to stop, or there is nothing to do for `idle` seconds."""
+    """Moves events from a source into a store until it is told to stop, or there is nothing to do for `idle` seconds.
+
+    Meanwhile it takes runs for lost of which nothing was heard for `lost_after` seconds, 0: never. Where a writer has died it stays at
+    least so long, to see whether the run is heard of again.
+    """
 
     def __init__(
         self,
@@ -45,6 +52,7 @@ class Ingest:
         sink: Sink,
         artifacts: Artifacts,
         idle: float | None = None,
+        lost_after: float = 0.0,
         *,
         sweeps: bool = True,
         observer: Observer = SILENT,
@@ -52,8 +60,10 @@ class Ingest:
     ) -> None:
         """`fields` go with each line of the log."""
         self._source, self._sink, self._artifacts = source, sink, artifacts
-        self._idle = idle
+        self._idle, self._lost_after = idle, lost_after
         self._sweeps = sweeps
+        self._watch = Watch()
+        self._next_search = 0.0
         self._observer = observer
         self._fields = fields or {}
         self._stopping = False  # a plain word: an event's lock must not be taken in a signal handler
@@ -69,14 +79,25 @@ class Ingest:
         quiet_since = time.monotonic()
         while not self._stopping:
             events = self.step_until()
+            self._watch.look()
             if events or self._source.is_live:
                 quiet_since = time.monotonic()
             if events < BATCH_EVENTS // 2:
-                if self._idle is not None and time.monotonic() - quiet_since >= self._idle:
+                if self._may_leave(time.monotonic() - quiet_since):
                     return
                 if not events and self._maintain():
                     continue
                 self._source.wait(PAUSE)
+
+    def _may_leave(self, quiet: float) -> bool:
+        """Whether nothing was heard for so long that no more need be expected. The last thing is to look once more for lost runs."""
+        if self._idle is None or quiet < self._idle:
+            return False
+        if self._lost_after and self._source.has_lost_writers and quiet < self._lost_after + 2 * PAUSE:
+            return False
+        self._next_search = 0.0
+        self._maintain()
+        return True
 
     def step(self) -> int:
         """Move one batch; return how many events it had."""
@@ -112,6 +133,7 @@ class Ingest:
                 return self.step()
             except StoreUnavailable as error:
                 self._source.rewind()
+                self._watch.begin_anew()
                 self._observer.unavailable(error, pause)
                 if time.monotonic() + pause > deadline:
                     raise
@@ -124,14 +146,26 @@ class Ingest:
 
     def _maintain(self) -> bool:
         """Do a piece of housekeeping; say whether there may be more. Events matter more: where it fails, they go on without it."""
+        if not self._maintains:
+            return False
         try:
-            return self._maintains and self._sink.maintain()
+            self._mark_lost()
+            return self._sink.maintain()
         except StoreUnavailable as error:
             log.warning("the store cannot be kept in order now: %s", error)
         except Exception:
             log.exception("the store cannot be kept in order; this worker no longer tries")
             self._maintains = False
         return False
+
+    def _mark_lost(self) -> None:
+        """Take silent runs for lost, once in a while. Only who has filed all that there is, and has looked on for some time, may say so."""
+        watched = self._lost_after if self._idle is None else min(self._lost_after, self._idle)
+        if not self._lost_after or self._watch.look() < watched or time.monotonic() < self._next_search:
+            return
+        self._next_search = time.monotonic() + min(SEARCH, self._lost_after)
+        while not self._stopping and (count := self._sink.mark_lost(int(1000 * self._lost_after), self._source.living())):
+            log.warning("%d runs are lost: nothing was heard of them for %g s", count, self._lost_after)
 
     def _pause(self, seconds: float) -> None:
         """Wait, and no longer than `PAUSE` after `stop`."""

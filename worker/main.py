@@ -23,12 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.detach and not _detach():
         return 0
     # Only now what takes long to import: whoever started us waits until we are detached.
+    from flightlog.schema.names import QUEUE_VARIABLE, TRACKING_VARIABLE  # noqa: PLC0415
     from flightlog.schema.settings import Settings, locate  # noqa: PLC0415
+    from flightlog.worker.memory import collect_rarely  # noqa: PLC0415
 
+    collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    settings = Settings(artifact_root=options.artifact_root, queue_uri=os.environ.get("FLIGHTLOG_QUEUE_URI") if options.ship else None)
-    location = replace(locate(options.tracking_uri, settings), spool=Path(options.spool).resolve())
+    settings = Settings(artifact_root=options.artifact_root, queue_uri=os.environ.get(QUEUE_VARIABLE) if options.ship else None)
+    location = replace(locate(options.tracking_uri or os.environ.get(TRACKING_VARIABLE), settings), spool=Path(options.spool).resolve())
     _run(location, options.idle)
     return 0
 
@@ -36,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(location: Location, idle: float | None) -> None:
     """Ship the spool where there is a queue, else file it. Each loads only what it needs: SQLAlchemy, or redis and RQ."""
     if location.queue_uri is None:
+        from flightlog.schema.settings import Settings  # noqa: PLC0415 - see above
         from flightlog.worker.spool import run_spool_worker  # noqa: PLC0415 - see above
 
-        run_spool_worker(location, idle)
+        run_spool_worker(location, idle, Settings.from_environ(os.environ).lost_after)
     else:
         from flightlog.worker.shipper import run_shipper  # noqa: PLC0415 - see above
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
+import time
 
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
+from rq.scheduler import RQScheduler
 
 from flightlog.schema.errors import QueueUnavailable, StoreUnavailable
 from flightlog.schema.names import QUEUE
@@ -21,12 +25,34 @@ from flightlog.worker.streams import Streams, connect
 log = logging.getLogger("flightlog.worker")
 
 FIRST_RETRY, LAST_RETRY = 0.5, 15.0
+LONGEST_WAIT = 5.0
+"""Seconds between attempts to reach Redis at the most."""
+
+
+class Scheduler(RQScheduler):
+    """RQ's scheduler, a child of the worker, which leaves when the worker was killed."""
+
+    parent = 0
+
+    def heartbeat(self) -> None:
+        """Leave as an orphan: nobody would ever tell it to."""
+        if os.getppid() != self.parent:
+            self.request_stop()  # type: ignore[no-untyped-call]  # RQ leaves it without types
+        super().heartbeat()  # type: ignore[no-untyped-call]  # the same
 
 
 class QueueWorker(SimpleWorker):
     """RQ's worker, which remembers that it was told to stop: its loop also ends for other reasons, after which it is started again."""
 
     stopping = False
+    max_connection_wait_time = LONGEST_WAIT
+
+    def _start_scheduler(self, *_: object, **__: object) -> None:
+        """Start our scheduler, unless another worker has one."""
+        self.scheduler = Scheduler(self.queues, connection=self.connection, logging_level=logging.WARNING, serializer=self.serializer)
+        self.scheduler.parent = os.getpid()
+        if self.scheduler.acquire_locks():  # type: ignore[no-untyped-call]  # RQ leaves it without types
+            self.scheduler.start()  # type: ignore[no-untyped-call]  # the same
 
     def handle_warm_shutdown_request(self) -> None:
         """Note the first SIGTERM or SIGINT."""
@@ -68,21 +94,44 @@ def _await_store(location: Location) -> None:
 
 
 def _work(location: Location, rings: Rings, *, burst: bool) -> None:
-    """Start RQ's worker, again when it ends because Redis went away."""
+    """Start RQ's worker, again when it ends because Redis went away, or took nothing."""
     pause = FIRST_RETRY
     while True:
+        began = time.monotonic()
         worker = _new_worker(str(location.queue_uri))
-        try:
-            rings.schedule_housekeeping()
-            rings.ring_waiting()
-            worker.work(burst=burst, with_scheduler=not burst, logging_level="WARNING")
-            pause = FIRST_RETRY
-        except (RedisError, QueueUnavailable) as error:
-            log.warning("the queue cannot be used now, trying again in %g s: %s", pause, error)
+        _work_once(worker, rings, burst=burst)
         if worker.stopping or burst:
             return
-        threading.Event().wait(pause)
-        pause = min(2 * pause, LAST_RETRY)
+        pause = FIRST_RETRY if time.monotonic() - began > LAST_RETRY else min(2 * pause, LAST_RETRY)
+        if _is_told_to_stop(worker, pause):
+            return
+
+
+def _work_once(worker: QueueWorker, rings: Rings, *, burst: bool) -> None:
+    """Run RQ's worker until it ends, for whatever reason."""
+    try:
+        rings.schedule_housekeeping()
+        rings.ring_waiting()
+        worker.work(burst=burst, with_scheduler=not burst, logging_level="WARNING")
+    except (RedisError, QueueUnavailable) as error:
+        log.warning("the queue cannot be used now: %s", error)
+
+
+def _is_told_to_stop(worker: QueueWorker, seconds: float) -> bool:
+    """Do without RQ what can be done, and wait; True when RQ's handler of signals, which is still set, was called meanwhile."""
+    try:
+        _relieve()
+        threading.Event().wait(seconds)
+    except StopRequested:
+        return True
+    return worker.stopping
+
+
+def _relieve() -> None:
+    try:
+        jobs.relieve()
+    except StoreUnavailable as error:
+        log.debug("nothing can be filed now: %s", error)
 
 
 def _new_worker(queue_uri: str) -> QueueWorker:

@@ -8,6 +8,7 @@ outcome as an event. What Redis forgets, the next housekeeping puts there again.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,10 +22,14 @@ from flightlog.schema.errors import DecodeError
 from flightlog.schema.events import ArtifactLogged, ArtifactSettled
 from flightlog.schema.fold import NEVER, ArtifactState
 from flightlog.schema.ids import monotone_ms
+from flightlog.schema.limits import is_run_id
 from flightlog.schema.names import UPLOADS
+from flightlog.schema.plain import unpack_plain
 from flightlog.stores.base import Gap, PendingArtifact, Sink
 from flightlog.worker.notes import leave_note
 from flightlog.worker.streams import Streams
+
+log = logging.getLogger("flightlog.worker")
 
 ARTIFACT = bytes([0x94, ArtifactLogged.code])
 """How the event of an artifact begins."""
@@ -46,7 +51,8 @@ class QueuedArtifacts:
         names = sorted(snapshots)
         with self._streams.guarded():
             found: Any = self._streams.redis.hmget(UPLOADS, names)
-        return [_pending(name, packed) for name, packed in zip(names, found, strict=True) if packed]
+        waiting = (_pending(name, packed) for name, packed in zip(names, found, strict=True) if packed)
+        return [item for item in waiting if item is not None]
 
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
         """Tell what became of an artifact."""
@@ -86,8 +92,16 @@ class Announcements:
                 self._streams.redis.hset(UPLOADS, mapping=cast("dict[Any, Any]", said))
 
 
-def _pending(snapshot: str, packed: bytes) -> PendingArtifact:
-    run_id, uri, path, size = msgpack.unpackb(packed)
+def _pending(snapshot: str, packed: bytes) -> PendingArtifact | None:
+    """Return what was announced, None where nobody of us said it."""
+    try:
+        run_id, uri, path, size = unpack_plain(packed)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        log.error("what the queue says of the artifact %s cannot be read: %s", snapshot, error)
+        return None
+    if (type(run_id), type(uri), type(path), type(size)) != (str, str, str, int) or not is_run_id(run_id):
+        log.error("what the queue says of the artifact %s is no run, place, path and size", snapshot)
+        return None
     return run_id, uri, ArtifactState(path, size, snapshot, None, NEVER)
 
 

@@ -22,10 +22,12 @@ SERIALIZER = "json"
 """A job's arguments are plain numbers: nobody needs to unpickle anything."""
 JOB_TIMEOUT = 600
 """Seconds after which RQ ends a drain that hangs; it ends itself long before."""
-FAILURE_TTL = 86_400
-"""Seconds for which a failed job can be seen."""
+FAILURE_TTL = 3_600
+"""Seconds for which a failed job can be seen. While a store is away each shard leaves two a minute: these must not fill Redis."""
 LATE = 5.0
 """Seconds after which a job that was taken from the queue and does not hold its shard's lease is taken for dead."""
+OVER = (JobStatus.FAILED, JobStatus.FINISHED, JobStatus.STOPPED, JobStatus.CANCELED)
+"""A job with the id of a turn to come that is over: Redis has forgotten how far the turns were."""
 INTERVAL = 60
 """Seconds between housekeeping jobs."""
 
@@ -44,7 +46,7 @@ class Rings:
             if self._enqueue(shard, turn):
                 self._refused.pop(shard, None)
             elif self._is_dead(shard, turn):
-                self._enqueue(shard, self._streams.skip_turn(shard))
+                self._enqueue(shard, self._streams.skip_turn(shard, turn))
 
     def ring_waiting(self) -> None:
         """Have every shard drained in which entries wait."""
@@ -70,20 +72,23 @@ class Rings:
         return True
 
     def _is_dead(self, shard: int, turn: int) -> bool:
-        """Whether the drain of a turn was begun and holds no lease for long: its worker was killed just then."""
+        """Whether the drain of a turn will never be: it is over, or it was begun and has no lease for long, its worker killed just then."""
         known_turn, since = self._refused.get(shard, (-1, 0.0))
         if known_turn != turn:
             self._refused[shard] = (turn, time.monotonic())
-            return False
+            return self._status(_job_id(shard, turn)) in OVER
         return time.monotonic() - since > LATE and not self._is_queued(_job_id(shard, turn))
 
     def _is_queued(self, job_id: str) -> bool:
+        with self._streams.guarded():
+            return self._status(job_id) == JobStatus.QUEUED and self._queue.get_job_position(job_id) is not None
+
+    def _status(self, job_id: str) -> JobStatus | None:
         try:
             with self._streams.guarded():
-                job = Job.fetch(job_id, connection=self._streams.redis, serializer=SERIALIZER)
-                return job.get_status() == JobStatus.QUEUED and self._queue.get_job_position(job_id) is not None
+                return Job.fetch(job_id, connection=self._streams.redis, serializer=SERIALIZER).get_status()
         except NoSuchJobError:
-            return False
+            return None
 
     def schedule_housekeeping(self) -> None:
         """See that the next housekeeping is scheduled, once for all workers."""

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 from flightlog.schema.names import WORKER_LOCK
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, without_password
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.worker.ingest import Ingest
@@ -41,8 +41,8 @@ class Stoppable(Protocol):
         """Leave after what is in hand. Safe in a signal handler."""
 
 
-def run_spool_worker(location: Location, idle: float | None = None, observer: Observer = SILENT) -> bool:
-    """File events until stopped, or idle for so many seconds. False if another worker is at it."""
+def run_spool_worker(location: Location, idle: float | None = None, lost_after: float = 0.0, observer: Observer = SILENT) -> bool:
+    """File events until stopped, or idle for so many seconds; see `Ingest`. False if another worker is at it."""
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
         if not mine:
@@ -51,18 +51,18 @@ def run_spool_worker(location: Location, idle: float | None = None, observer: Ob
         store = open_store(location.database_url)
         try:
             with reporting(observer) as told:
-                _run(location, store, idle, told)
+                _run(location, store, idle, lost_after, told)
         finally:
             store.close()
     return True
 
 
-def _run(location: Location, store: Store, idle: float | None, observer: Observer) -> None:
+def _run(location: Location, store: Store, idle: float | None, lost_after: float, observer: Observer) -> None:
     source = SpoolSource(location.spool, store.position)
-    ingest = Ingest(source, store, Uploads(location.spool, store), idle, observer=observer)
+    ingest = Ingest(source, store, Uploads(location.spool, store), idle, lost_after, observer=observer)
     try:
         with stopped_by_signals(ingest):
-            log.info("filing %s into %s", location.spool, location.tracking_uri)
+            log.info("filing %s into %s", location.spool, without_password(location.tracking_uri))
             ingest.run()
     finally:
         source.close()
@@ -108,17 +108,21 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 
 @contextmanager
-def stopped_by_signals(work: Stoppable) -> Iterator[None]:
+def stopped_by_signals(work: Stoppable, *, passed_on: bool = False) -> Iterator[None]:
     """SIGTERM or SIGINT: finish the batch in hand and leave. A second one: leave now; nothing is lost either way.
 
-    Only the main thread can see to signals; a worker in another thread is left to whoever started it.
+    With `passed_on`, whoever saw to signals before gets the signal once the work has ended. Only the main thread can see to signals;
+    a worker in another thread is left to whoever started it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    received: list[int] = []
+
     def stop(number: int, _: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
+        received.append(number)
         work.stop()
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -127,6 +131,8 @@ def stopped_by_signals(work: Stoppable) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+    if passed_on and received:
+        signal.raise_signal(received[0])
 
 
 def raise_file_limit() -> None:

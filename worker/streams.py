@@ -17,12 +17,13 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import msgpack
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from flightlog.schema.entities import DeadLetter
@@ -32,8 +33,8 @@ from flightlog.schema.names import SHARDS, shard_key, shard_of
 from flightlog.schema.settings import without_password
 
 FIELD = b"e"
-PAGE = 16
-"""Entries that are fetched at once; each has at most about a mebibyte, unless an event is larger."""
+WATCH = "flightlog:watch"
+"""Since when, without a break, and when last, somebody has looked after the queue."""
 LEASE = 10_000
 """Milliseconds after which a lease that nobody renews is free: so long a killed worker keeps its shard."""
 REMEMBERED = 7 * 86_400
@@ -43,7 +44,11 @@ LOOK_TIMEOUT = 2.0
 FIRST_HOLD, LAST_HOLD = 1_000, 30_000
 """Milliseconds for which a shard rests after its drain found the store away, growing with each time."""
 
+FULL = 0.75
+"""The share of Redis's memory from which on nothing more is sent: the rest is for workers, who free it, and for RQ."""
+
 TAKE_LEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
     redis.call('INCR', KEYS[2])
     return 1
@@ -51,12 +56,27 @@ end
 return 0
 """
 RENEW_LEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+HOLD_LEASE = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
 FREE_LEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 FREE_LEASE_IF_EMPTY = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 1 end
 if redis.call('XLEN', KEYS[2]) > 0 then return 0 end
-redis.call('DEL', KEYS[1])
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
+"""
+SKIP_TURN = """
+local turn = tonumber(redis.call('GET', KEYS[1]) or '0')
+if turn == tonumber(ARGV[1]) then return redis.call('INCR', KEYS[1]) end
+return turn
+"""
+ARE_THERE = """
+local found = {}
+for place, entry_id in ipairs(ARGV) do found[place] = #redis.call('XRANGE', KEYS[1], entry_id, entry_id) end
+return found
 """
 
 
@@ -101,34 +121,45 @@ class Streams:
                 pipe.xadd(shard_key(shard_of(subject), "blocks"), {FIELD: entry})
             return list(pipe.execute())
 
-    def read(self, shard: int, after: bytes) -> list[tuple[bytes, bytes]]:
-        """Return the next (id, entry) of a stream after an id; `b"0"` is before all."""
+    def read(self, shard: int, after: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        """Return the next (id, entry) of a stream after an id, at most `count`; `b"0"` is before all."""
         with self.guarded():
-            found: Any = self.redis.xrange(shard_key(shard, "blocks"), min=b"(" + after, count=PAGE)
+            found: Any = self.redis.xrange(shard_key(shard, "blocks"), min=b"(" + after, count=count)
         return [(entry_id, fields.get(FIELD, b"")) for entry_id, fields in found]
 
     def are_there(self, entries: Sequence[tuple[str, bytes]]) -> list[bool]:
         """Say of each (subject, id) whether the entry is still in its stream."""
+        shards = _by_shard(subject for subject, _ in entries)
         with self.guarded(), self.redis.pipeline(transaction=False) as pipe:
-            for subject, entry_id in entries:
-                pipe.xrange(shard_key(shard_of(subject), "blocks"), min=entry_id, max=entry_id)
-            return [bool(found) for found in pipe.execute()]
+            for shard, places in shards.items():  # a script, so that the entries themselves stay where they are
+                pipe.eval(ARE_THERE, 1, shard_key(shard, "blocks"), *(entries[place][1] for place in places))
+            return [bool(found) for found in _in_order(shards, pipe.execute())]
 
     def settle(self, shard: int, last: bytes, positions: Mapping[WriterId, int], letters: Iterable[DeadLetter]) -> None:
-        """Publish what a store has committed of a shard, then forget its entries up to an id."""
+        """Publish what a store has committed of a shard, then forget its entries up to an id.
+
+        Where Redis is full, only the forgetting succeeds; then there is room, and the publishing is done again.
+        """
         rejected: dict[str, list[DeadLetter]] = {}
         for letter in letters:
             rejected.setdefault(letter.writer, []).append(letter)
         with self.guarded():
             before = self._rejections(shard, list(rejected))
-            with self.redis.pipeline(transaction=False) as pipe:
-                for writer, found in rejected.items():
-                    said = msgpack.packb([before[writer] + len(found), found[-1].sequence, found[-1].reason, found[-1].message[:400]])
-                    pipe.set(shard_key(shard, f"rejected:{writer}"), said, ex=REMEMBERED)
-                for writer_id, position in positions.items():
-                    pipe.set(shard_key(shard, f"committed:{writer_id}"), position, ex=REMEMBERED)
-                pipe.xtrim(shard_key(shard, "blocks"), minid=_after(last), approximate=False)
-                pipe.execute()
+            said: dict[str, bytes | int] = {
+                f"rejected:{writer}": _packed_rejection(before[writer] + len(found), found[-1]) for writer, found in rejected.items()
+            }
+            said.update((f"committed:{writer}", position) for writer, position in positions.items())
+            try:
+                self._publish_and_forget(shard, said, last)
+            except ResponseError:
+                self._publish_and_forget(shard, said, last)
+
+    def _publish_and_forget(self, shard: int, said: Mapping[str, bytes | int], last: bytes) -> None:
+        with self.redis.pipeline(transaction=False) as pipe:
+            for what, value in said.items():
+                pipe.set(shard_key(shard, what), value, ex=REMEMBERED)
+            pipe.xtrim(shard_key(shard, "blocks"), minid=_after(last), approximate=False)
+            pipe.execute()
 
     def _rejections(self, shard: int, writers: Sequence[str]) -> dict[str, int]:
         keys = [shard_key(shard, f"rejected:{writer}") for writer in writers]
@@ -137,11 +168,21 @@ class Streams:
 
     def progress(self, writers: Sequence[tuple[str, WriterId]]) -> list[Progress]:
         """Return what is known of each (subject, writer); a position of 0 where nothing is."""
+        shards = _by_shard(subject for subject, _ in writers)
         with self.guarded(), self.redis.pipeline(transaction=False) as pipe:
-            for subject, writer in writers:
-                shard = shard_of(subject)
-                pipe.mget(shard_key(shard, f"committed:{writer}"), shard_key(shard, f"rejected:{writer}"))
-            return [_progress(committed, rejected) for committed, rejected in pipe.execute()]
+            for shard, places in shards.items():
+                for what in ("committed", "rejected"):
+                    pipe.mget([shard_key(shard, f"{what}:{writers[place][1]}") for place in places])
+            found = pipe.execute()
+        committed, rejected = _in_order(shards, found[::2]), _in_order(shards, found[1::2])
+        return [_progress(*said) for said in zip(committed, rejected, strict=True)]
+
+    def is_full(self) -> bool:
+        """Whether so much of the memory that Redis may use is in use that no more should be sent."""
+        with self.guarded():
+            said: Any = self.redis.info("memory")
+        most = int(said.get("maxmemory", 0))
+        return most > 0 and int(said.get("used_memory", 0)) > FULL * most
 
     def lengths(self) -> list[int]:
         """Return how many entries wait in each shard."""
@@ -160,11 +201,28 @@ class Streams:
             found = pipe.execute()
         return {shard: int(turn or 0) for shard, held, turn in zip(numbers, found[::2], found[1::2], strict=True) if not held}
 
-    def skip_turn(self, shard: int) -> int:
-        """Give up on the drain job that has a shard's turn; return the next turn."""
+    def skip_turn(self, shard: int, turn: int) -> int:
+        """Give up on the drain job of a turn, unless somebody has already; return the shard's turn now."""
         with self.guarded():
-            turn: Any = self.redis.incr(shard_key(shard, "turn"))
-        return int(turn)
+            now: Any = self.redis.eval(SKIP_TURN, 1, shard_key(shard, "turn"), turn)
+        return int(now)
+
+    def oldest(self) -> float | None:
+        """Return when the oldest entry came, in seconds since the epoch by Redis's clock; None when nothing waits."""
+        with self.guarded(), self.redis.pipeline(transaction=False) as pipe:
+            for shard in range(SHARDS):
+                pipe.xrange(shard_key(shard, "blocks"), count=1)
+            firsts = [found[0][0] for found in pipe.execute() if found]
+        return min((int(entry_id.partition(b"-")[0]) / 1000 for entry_id in firsts), default=None)
+
+    def watched(self, now: float, longest_pause: float) -> float:
+        """Note that somebody looks after the queue; return for how many seconds that has been so without a longer pause."""
+        with self.guarded():
+            said: Any = self.redis.get(WATCH)
+            since, latest = msgpack.unpackb(said) if said else (now, now)
+            since = since if 0 <= now - latest <= longest_pause else now
+            self.redis.set(WATCH, msgpack.packb([since, now]))
+        return float(now - since)
 
     def close(self) -> None:
         """Close the connections."""
@@ -184,11 +242,14 @@ class Lease:
         return bool(self._run(TAKE_LEASE, [self._lease, self._turn], self._token, LEASE))
 
     def renew(self) -> bool:
-        """Keep it for longer; False when it is lost."""
+        """Keep it for longer; False when it is lost: it was not renewed in time, and somebody else may have it."""
         return bool(self._run(RENEW_LEASE, [self._lease], self._token, LEASE))
 
     def free_if_empty(self) -> bool:
-        """Give it back if the stream is empty, in one step: an entry either comes before, and False says so, or finds the shard free."""
+        """Give it back if the stream is empty, in one step: an entry either comes before, and False says so, or finds the shard free.
+
+        False also for a lease that is lost while something waits: nobody may have been called for it.
+        """
         return bool(self._run(FREE_LEASE_IF_EMPTY, [self._lease, self._stream], self._token))
 
     def free(self) -> None:
@@ -201,11 +262,14 @@ class Lease:
             self._streams.redis.delete(self._failures)
 
     def hold(self) -> None:
-        """Let the shard rest, each time for longer: the store is away, and asking it all the time does not bring it back."""
+        """Let the shard rest, each time for longer: the store is away, and asking it all the time does not bring it back.
+
+        Also where the lease has run out meanwhile, unless somebody else has it.
+        """
         with self._streams.guarded():
             failures: Any = self._streams.redis.incr(self._failures)
             self._streams.redis.pexpire(self._failures, 10 * LAST_HOLD)
-        self._run(RENEW_LEASE, [self._lease], self._token, min(FIRST_HOLD << min(int(failures) - 1, 10), LAST_HOLD))
+        self._run(HOLD_LEASE, [self._lease], self._token, min(FIRST_HOLD << min(int(failures) - 1, 10), LAST_HOLD))
 
     def _run(self, script: str, keys: list[str], *arguments: str | int) -> Any:  # noqa: ANN401 - what the script returns
         with self._streams.guarded():
@@ -214,7 +278,22 @@ class Lease:
 
 def connect(queue_uri: str, timeout: float | None = TIMEOUT) -> Redis:
     """Return a client for a queue URI. It gives up on a call after `timeout` seconds; whoever calls tries again."""
-    return Redis.from_url(queue_uri, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=timeout)
+    again_at_once = Retry(NoBackoff(), 1)  # for connections that died unnoticed; longer waits are the business of whoever calls
+    return Redis.from_url(queue_uri, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=timeout, retry=again_at_once)
+
+
+def _by_shard(subjects: Iterable[str]) -> dict[int, list[int]]:
+    """Return for each shard the places of its subjects."""
+    found: dict[int, list[int]] = {}
+    for place, subject in enumerate(subjects):
+        found.setdefault(shard_of(subject), []).append(place)
+    return found
+
+
+def _in_order(shards: Mapping[int, Sequence[int]], answers: Sequence[Sequence[Any]]) -> list[Any]:
+    """Return what was answered shard by shard in the order of what was asked."""
+    pairs = [pair for places, answer in zip(shards.values(), answers, strict=True) for pair in zip(places, answer, strict=True)]
+    return [answer for _, answer in sorted(pairs, key=itemgetter(0))]
 
 
 def connect_to_look(queue_uri: str) -> Redis:
@@ -227,6 +306,11 @@ def _after(entry_id: bytes) -> str:
     """Return the least id greater than a given one."""
     time, _, number = entry_id.decode().partition("-")
     return f"{time}-{int(number) + 1}"
+
+
+def _packed_rejection(count: int, letter: DeadLetter) -> bytes:
+    packed: bytes = msgpack.packb([count, letter.sequence, letter.reason, letter.message[:400]], unicode_errors="backslashreplace")
+    return packed
 
 
 def _progress(committed: bytes | None, rejected: bytes | None) -> Progress:

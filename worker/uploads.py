@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -40,14 +41,40 @@ class Uploads:
     def __init__(self, spool: Path, sink: Pending) -> None:
         self._folder = spool / SNAPSHOTS
         self._sink = sink
+        self._stopping = False
 
     def run(self, items: Sequence[Block | Gap] = ()) -> None:  # noqa: ARG002 - for whoever has no files to look at
         """Store the artifacts whose snapshots lie in the spool now and whose events have come."""
+        self.store_waiting()
+
+    def store_waiting(self) -> int:
+        """See `run`; return how many artifacts were seen to."""
+        snapshots = self.snapshots()
+        waiting = self._sink.pending_snapshots(snapshots) if snapshots else []
+        for count, item in enumerate(waiting):
+            if self._stopping:
+                return count
+            self._settle(item)
+        return len(waiting)
+
+    def snapshots(self) -> list[str]:
+        """Return the names of the snapshots that lie in the spool now."""
         files = self._folder.iterdir() if self._folder.is_dir() else []
-        snapshots = [file.name for file in files if _SNAPSHOT.fullmatch(file.name)]
-        if snapshots:
-            for item in self._sink.pending_snapshots(snapshots):
-                self._settle(item)
+        return [file.name for file in files if _SNAPSHOT.fullmatch(file.name)]
+
+    def has_younger_than(self, seconds: float) -> bool:
+        """Whether a snapshot lies in the spool that was made so shortly ago."""
+        return any(time.time() - self._made(name) < seconds for name in self.snapshots())
+
+    def _made(self, name: str) -> float:
+        try:
+            return (self._folder / name).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def stop(self) -> None:
+        """Leave after the artifact in hand."""
+        self._stopping = True
 
     def sweep(self) -> None:
         """Look at all pending artifacts, also at those without a snapshot here: some were stored just before a crash, some never can be.

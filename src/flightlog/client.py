@@ -18,7 +18,7 @@ from flightlog.producer.fluent import (
 )
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.starting import local_run, run_started
-from flightlog.schema.entities import Experiment, FileInfo, LifecycleStage, Metric, PagedList, Param, Run, RunTag, ViewType
+from flightlog.schema.entities import Attempt, Experiment, FileInfo, LifecycleStage, Metric, PagedList, Param, Run, RunTag, ViewType
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import check_key
@@ -137,6 +137,15 @@ class Client:
         self._check_known(run_id)
         self._finish(self._producer.end(run_id, check_status(status or "FINISHED"), end_time), None)
 
+    def rewind(self, run_id: str, step: int) -> None:
+        """Begin a new attempt of a run at a step: see `flightlog.rewind`."""
+        self._check_known(run_id)
+        self._finish(self._producer.rewind(run_id, step), None)
+
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """See `flightlog.get_attempts`."""
+        return reading.attempts_from(self._reader, run_id)
+
     def delete_run(self, run_id: str) -> None:
         """See `flightlog.delete_run`."""
         self._check_known(run_id)
@@ -196,9 +205,13 @@ class Client:
         operations += [self._producer.set_tag(run_id, tag.key, tag.value) for tag in tags]
         return self._finish(sum(operations, NOTHING), synchronous)
 
-    def get_metric_history(self, run_id: str, key: str) -> PagedList[Metric]:
-        """Return all points of a metric ordered by (timestamp, step, value); none for an unknown key."""
-        return PagedList(self._reader.metric_history(run_id, key))
+    def get_metric_history(self, run_id: str, key: str, attempt: int | None = None) -> PagedList[Metric]:
+        """Return the points of a metric ordered by (timestamp, step, value); none for an unknown key.
+
+        Points that a later attempt has hidden by going back to their step, or before it, are left out; with `attempt`, all points of
+        that attempt are returned and no others.
+        """
+        return PagedList(self._reader.metric_history(run_id, key, attempt))
 
     def log_artifact(self, run_id: str, local_path: str | Path, artifact_path: str | None = None) -> None:
         """See `flightlog.log_artifact`."""

@@ -1,6 +1,7 @@
 """The entities under the path that MLflow scripts import them from."""
 
 from flightlog.schema.entities import (
+    Attempt,
     DeadLetter,
     Experiment,
     ExperimentTag,
@@ -21,6 +22,7 @@ from flightlog.schema.entities import (
 )
 
 __all__ = [
+    "Attempt",
     "DeadLetter",
     "Experiment",
     "ExperimentTag",

@@ -16,7 +16,7 @@ from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
 from flightlog.producer.context import active_runs, context, last_run_id
 from flightlog.producer.fluent import PARENT_TAG, set_experiment
-from flightlog.schema.entities import Experiment, Run, ViewType
+from flightlog.schema.entities import Attempt, Experiment, Run, ViewType
 from flightlog.schema.errors import AlreadyExists, InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_NAME, experiment_id_for
 from flightlog.schema.limits import check_experiment_name, check_key
@@ -56,6 +56,16 @@ def reader() -> RunReader:
 def get_run(run_id: str) -> Run:
     """Return a run with its latest metrics, params and tags. Raises `NotFound`."""
     return reader().get_run(run_id)
+
+
+def get_attempts(run_id: str) -> list[Attempt]:
+    """Return the attempts of a run: the first, and one for each time that it was resumed or rewound. Raises `NotFound`."""
+    return attempts_from(reader(), run_id)
+
+
+def attempts_from(store: RunReader, run_id: str) -> list[Attempt]:
+    """See `get_attempts`."""
+    return store.attempts(store.get_run(run_id).info.run_id)
 
 
 def get_parent_run(run_id: str) -> Run | None:

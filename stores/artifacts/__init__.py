@@ -12,7 +12,15 @@ from flightlog.stores.artifacts.local import LocalArtifacts
 
 def open_artifacts(uri: str) -> ArtifactRepository:
     """Return the repository of a run's artifact URI. Raises `InvalidParameter` for a scheme that is not served."""
-    scheme = urlsplit(uri).scheme if "://" in uri or uri.startswith("file:") else ""
-    if scheme in ("", "file"):
-        return LocalArtifacts(Path(unquote(urlsplit(uri).path) if scheme else uri))
+    root = local_root(uri)
+    if root is not None:
+        return LocalArtifacts(root)
+    scheme = urlsplit(uri).scheme
     raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use a path or file:")
+
+
+def local_root(uri: str) -> Path | None:
+    """Return the folder that an artifact URI names, None for one that names no folder."""
+    if "://" in uri and not uri.startswith("file:"):
+        return None
+    return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)

@@ -14,6 +14,9 @@ class ArtifactRepository(Protocol):
     def put(self, source: Path, path: str) -> None:
         """Store a file whole or not at all, replacing one at that path; the source may be moved. Raises `OSError`."""
 
+    def copy(self, source: Path, path: str) -> None:
+        """As `put`, and the source stays as it is."""
+
     def list(self, path: str = "") -> list[FileInfo]:
         """Return the files and folders in a folder, sorted; nothing for a file or for what is not there."""
 

@@ -25,6 +25,12 @@ class LocalArtifacts:
         except OSError:  # another file system
             _copy_whole(source, target)
 
+    def copy(self, source: Path, path: str) -> None:
+        """See `ArtifactRepository.copy`."""
+        target = self._inside(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _copy_whole(source, target)
+
     def list(self, path: str = "") -> list[FileInfo]:
         """See `ArtifactRepository.list`."""
         folder = self._inside(path)

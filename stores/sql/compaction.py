@@ -1,4 +1,4 @@
-"""Housekeeping: the small chunks that batches leave become full ones.
+"""Housekeeping: the small chunks that batches leave become full ones, each attempt's for itself.
 
 A step changes rows in one transaction: some chunks are read and deleted, and their points written as one. So a step that is killed
 changes nothing, and a reader sees the points before or after it, never twice. A step looks at few metrics, and the next goes on there.
@@ -15,8 +15,8 @@ import numpy as np
 from sqlalchemy import Connection, Engine, delete, func, select
 
 from flightlog.stores.sql.engine import reading, write
-from flightlog.stores.sql.history import CHUNK, decode_all, save_points
-from flightlog.stores.sql.points import Groups
+from flightlog.stores.sql.history import CHUNK, Key, decode_all, save_points
+from flightlog.stores.sql.points import Groups, Series
 from flightlog.stores.sql.rows import fetch, in_parts
 from flightlog.stores.sql.tables import metric_chunks
 
@@ -25,14 +25,13 @@ SMALL = CHUNK // 2
 SERIES_A_STEP = 64
 
 chunk = metric_chunks.c
-Key = tuple[int, int]
 
 
 @dataclass
 class Compaction:
-    """Merges chunks, metric by metric. `after` is the last (run, metric) that was looked at."""
+    """Merges chunks, metric by metric. `after` is the last key that was looked at."""
 
-    after: Key = (-1, -1)
+    after: Key = (-1, -1, -1)
 
     def step(self, engine: Engine) -> bool:
         """Merge the chunks of some metrics; say whether there may be more to merge."""
@@ -40,17 +39,19 @@ class Compaction:
             found = _fragmented(connection, self.after)
         if found:
             write(engine, partial(_merge_all, keys=found))
-        self.after = found[-1] if len(found) == SERIES_A_STEP else (-1, -1)
+        self.after = found[-1] if len(found) == SERIES_A_STEP else (-1, -1, -1)
         return len(found) == SERIES_A_STEP
 
 
 def _fragmented(connection: Connection, after: Key) -> list[Key]:
     """Return the next metrics that have several small chunks."""
-    run, metric = after
-    later = (chunk.run > run) | ((chunk.run == run) & (chunk.metric > metric))
-    query = select(chunk.run, chunk.metric).where(later, chunk.run >= run, chunk["count"] < SMALL)
-    query = query.group_by(chunk.run, chunk.metric).having(func.count() > 1).order_by(chunk.run, chunk.metric)
-    return [(row[0], row[1]) for row in connection.execute(query.limit(SERIES_A_STEP))]
+    run, metric, attempt = after
+    key = (chunk.run, chunk.metric, chunk.attempt)
+    later_metric = (chunk.metric > metric) | ((chunk.metric == metric) & (chunk.attempt > attempt))
+    later = (chunk.run > run) | ((chunk.run == run) & later_metric)
+    query = select(*key).where(later, chunk.run >= run, chunk["count"] < SMALL)
+    query = query.group_by(*key).having(func.count() > 1).order_by(*key)
+    return [(row[0], row[1], row[2]) for row in connection.execute(query.limit(SERIES_A_STEP))]
 
 
 def _merge_all(connection: Connection, keys: Sequence[Key]) -> None:
@@ -60,7 +61,7 @@ def _merge_all(connection: Connection, keys: Sequence[Key]) -> None:
 
 def _merge_series(connection: Connection, key: Key) -> None:
     """Merge neighbours, in the order of their steps, as long as they fit into one chunk."""
-    query = select(chunk.id, chunk["count"]).where(chunk.run == key[0], chunk.metric == key[1])
+    query = select(chunk.id, chunk["count"]).where(chunk.run == key[0], chunk.metric == key[1], chunk.attempt == key[2])
     for rows in _neighbours(connection.execute(query.order_by(chunk.min_step, chunk.id)).all()):
         _merge(connection, key, rows)
 
@@ -86,4 +87,4 @@ def _merge(connection: Connection, key: Key, numbers: list[int]) -> None:
     for part in in_parts(numbers):
         connection.execute(delete(metric_chunks).where(chunk.id.in_(part)))
     bounds = np.array([0, len(history)], np.int64)
-    save_points(connection, [key], Groups([("", "")], bounds, history.step, history.timestamp, history.value))
+    save_points(connection, [key], Groups([Series("", "")], bounds, history.step, history.timestamp, history.value))

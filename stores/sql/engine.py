@@ -117,7 +117,7 @@ def lock_subjects(connection: Connection, subjects: Collection[str]) -> None:
     if any(experiment_of(subject) is not None for subject in subjects):
         numbers = set(range(STRIPES))
     query = select(stripes.c.id).where(stripes.c.id.in_(sorted(numbers))).order_by(stripes.c.id)
-    connection.execute(query.with_for_update()).all()
+    connection.execute(query.with_for_update().with_hint(stripes, "WITH (UPDLOCK)", "mssql")).all()
 
 
 @contextmanager

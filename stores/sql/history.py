@@ -56,12 +56,16 @@ _LIMITS = np.array([0, 2**8 - 1, 2**16 - 1, 2**32 - 1], np.uint64)
 _per_thread = threading.local()
 
 
-def save_points(connection: Connection, keys: Sequence[tuple[int, int]], groups: Groups) -> None:
-    """Write groups of points as chunks. `keys` are `runs.id` and `metric_names.id` of each group."""
+Key = tuple[int, int, int]
+"""`runs.id`, `metric_names.id` and the attempt of a group of points."""
+
+
+def save_points(connection: Connection, keys: Sequence[Key], groups: Groups) -> None:
+    """Write groups of points as chunks."""
     insert_rows(connection, metric_chunks, sorted(chunk_rows(keys, groups), key=lambda row: (row["run"], row["metric"], row["min_step"])))
 
 
-def chunk_rows(keys: Sequence[tuple[int, int]], groups: Groups) -> list[Values]:
+def chunk_rows(keys: Sequence[Key], groups: Groups) -> list[Values]:
     """Return the rows for groups of points; a long group becomes several of about equal size."""
     owners, starts = _pieces(groups.bounds)
     if not owners:
@@ -79,7 +83,8 @@ def chunk_rows(keys: Sequence[tuple[int, int]], groups: Groups) -> list[Values]:
         "body": encode_pieces(History(groups.step, groups.time, groups.value), starts),
     }
     rows = zip(owners, *columns.values(), strict=True)
-    return [{"run": keys[owner][0], "metric": keys[owner][1], **dict(zip(columns, row, strict=True))} for owner, *row in rows]
+    places = [dict(zip(("run", "metric", "attempt"), key, strict=True)) for key in keys]
+    return [{**places[owner], **dict(zip(columns, row, strict=True))} for owner, *row in rows]
 
 
 def _pieces(bounds: Ints) -> tuple[list[int], Ints]:

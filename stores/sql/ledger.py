@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, func, select
 
 from flightlog.schema.blocks import Block, decode_body, encode_body
 from flightlog.schema.entities import DeadLetter, WriterStatus
 from flightlog.schema.ids import WriterId
 from flightlog.stores.base import Gap
 from flightlog.stores.batches import due, end_of
-from flightlog.stores.sql.rows import Values, fetch, insert_rows
+from flightlog.stores.sql.rows import Values, fetch, insert_rows, upsert_rows
 from flightlog.stores.sql.tables import dead_letters, ledger, writers
 
 PAGE = 16
@@ -62,12 +62,10 @@ def _stored(connection: Connection, keys: set[WriterKey]) -> dict[WriterKey, tup
 
 
 def _move(connection: Connection, positions: dict[WriterKey, int], numbers: dict[WriterKey, int], now: int) -> dict[WriterKey, int]:
-    new = [_writer_row(key, position, now) for key, position in positions.items() if key not in numbers]
+    rows = {key: _writer_row(key, position, now) for key, position in positions.items()}
+    new = [row for key, row in rows.items() if key not in numbers]
     insert_rows(connection, writers, new)
-    known = [{"number": numbers[key], "position": position, "now": now} for key, position in positions.items() if key in numbers]
-    if known:
-        statement = update(writers).where(writers.c.id == bindparam("number"))
-        connection.execute(statement.values(next_sequence=bindparam("position"), updated=bindparam("now")), known)
+    upsert_rows(connection, writers, [{"id": numbers[key], **row} for key, row in rows.items() if key in numbers])
     if not new:
         return numbers
     return {key: number for key, (number, _) in _stored(connection, set(positions)).items()}
@@ -83,7 +81,7 @@ def keep(connection: Connection, admitted: Sequence[Admitted]) -> None:
 
 
 def _ledger_row(writer_id: int, block: Block) -> Values:
-    body = encode_body(block.names, block.records)
+    body = encode_body(block.names, block.records) if block.body is None else block.body
     return {"writer_id": writer_id, "first_sequence": block.first_sequence, "count": len(block.records), "body": body}
 
 
@@ -138,6 +136,6 @@ def blocks_after(connection: Connection, after: int, subject: str | None) -> lis
     if subject is not None:
         query = query.where(writers.c.subject == subject)
     return [
-        (number, Block(found, WriterId(writer), first_sequence, *decode_body(body)))
+        (number, Block(found, WriterId(writer), first_sequence, *decode_body(body), body))
         for number, first_sequence, body, found, writer in connection.execute(query)
     ]

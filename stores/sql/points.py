@@ -1,8 +1,9 @@
-"""The metric points of a batch, grouped: one group a series, a series being one metric of one run."""
+"""The metric points of a batch, grouped: one group a series, a series being one metric of one run in one attempt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,8 +11,14 @@ from flightlog.schema.columns import Floats
 from flightlog.schema.records import Ints
 from flightlog.stores.series import in_order, value_ranks
 
-Series = tuple[str, str]
-"""Run id and metric name."""
+
+class Series(NamedTuple):
+    """One metric of one run in one attempt; `hidden` are the points of it that a later attempt hides."""
+
+    run_id: str
+    metric: str
+    attempt: int = 0
+    hidden: bool = False
 
 
 @dataclass(frozen=True)

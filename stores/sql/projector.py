@@ -1,28 +1,32 @@
 """From events to rows. All but metrics are folded one by one over the rows that they touch; metrics, being many, with arrays.
 
 The events are applied in the order of the batch; the rows are written in one global order of keys, so that two workers do not wait for
-each other in a circle.
+each other in a circle. A batch in which a run is rewound is projected in stages: what comes before is written first, since the summaries
+of the run are then made anew from the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from sqlalchemy import Connection
 
 from flightlog.schema.blocks import Block
+from flightlog.schema.entities import MetricSummary
 from flightlog.schema.errors import DecodeError
-from flightlog.schema.events import Event, MetricsLogged
-from flightlog.schema.fold import Rejection, RunState, Stamp
+from flightlog.schema.events import Event, MetricsLogged, RunResumed, RunRewound
+from flightlog.schema.fold import Rejection, RunState, Stamp, hear, hidden_from, merge_summaries
 from flightlog.stores.batches import event_letter, experiment_of, gap_letter
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run
+from flightlog.stores.sql.attempts import WriterAttempts, load_writer_attempts, save_writer_attempts, summarise_anew
 from flightlog.stores.sql.experiments import SqlExperiments
-from flightlog.stores.sql.history import save_points
+from flightlog.stores.sql.history import Key, save_points
 from flightlog.stores.sql.ledger import Admitted, Letter
-from flightlog.stores.sql.opened import OpenedBlock, add_points, open_block
-from flightlog.stores.sql.points import PointsBuilder
+from flightlog.stores.sql.opened import OpenedBlock, add_points, open_blocks
+from flightlog.stores.sql.points import Groups, PointsBuilder, Series
 from flightlog.stores.sql.rows import numbered
 from flightlog.stores.sql.runs import OpenRun, load_runs, save_runs
 from flightlog.stores.sql.summaries import save_summaries, summarise
@@ -43,34 +47,82 @@ class Projection:
 
 def project(connection: Connection, admitted: Sequence[Admitted], now: int) -> list[Letter]:
     """Apply what is due and write the rows. Return the dead letters."""
-    parts = [open_block(part.writer_id, part.item) if isinstance(part.item, Block) else part for part in admitted]
-    runs = load_runs(connection, [part for part in parts if isinstance(part, OpenedBlock)])
+    before = load_writer_attempts(connection, (part.writer_id for part in admitted))
+    heard = dict(before)
+    letters = [letter for stage in _stages(admitted) for letter in _project(connection, stage, heard, now)]
+    save_writer_attempts(connection, before, heard)
+    return letters
+
+
+def _stages(admitted: Sequence[Admitted]) -> Iterator[list[OpenedBlock | Admitted]]:
+    """Yield the batch in parts: the event that rewinds a run is the first of its part."""
+    opened = iter(open_blocks([(part.writer_id, part.item) for part in admitted if isinstance(part.item, Block)]))
+    stage: list[OpenedBlock | Admitted] = []
+    for part in admitted:
+        for piece in _pieces(next(opened)) if isinstance(part.item, Block) else [part]:
+            if stage and isinstance(piece, OpenedBlock) and _rewinds(piece)[:1] == [0]:
+                yield stage
+                stage = []
+            stage.append(piece)
+    if stage:
+        yield stage
+
+
+def _pieces(opened: OpenedBlock) -> list[OpenedBlock]:
+    """Return a block in pieces where it rewinds its run."""
+    block = opened.block
+    cuts = [0, *(index for index in _rewinds(opened) if index), len(block.records)]
+    if len(cuts) == 2:
+        return [opened]
+    return open_blocks([(opened.writer_id, block.part(start, stop)) for start, stop in itertools.pairwise(cuts)])
+
+
+def _rewinds(opened: OpenedBlock) -> list[int]:
+    return [index for index, event in opened.events if isinstance(event, RunRewound)]
+
+
+def _project(connection: Connection, parts: Sequence[OpenedBlock | Admitted], heard: WriterAttempts, now: int) -> list[Letter]:
+    """Project a stage; `heard` has the attempts of the writers, and is brought up to date."""
+    blocks = [part for part in parts if isinstance(part, OpenedBlock)]
+    runs = load_runs(connection, blocks, heard)
     present = {run_id: run.state for run_id, run in runs.items() if run.number is not None}
     projection = Projection(SqlExperiments(connection, present), runs, present, now)
     for part in parts:
         _apply(projection, part)
     _write(connection, projection)
+    for part in blocks:
+        if part.block.subject in runs:
+            heard[part.writer_id] = runs[part.block.subject].state.writers.get(part.block.writer)
     return projection.letters
 
 
 def _apply(projection: Projection, part: OpenedBlock | Admitted) -> None:
     if isinstance(part, OpenedBlock):
-        add_points(part, projection.points)
         (_apply_run_events if part.block.subject in projection.runs else _apply_experiment_events)(projection, part)
     elif not isinstance(part.item, Block):
         projection.letters.append(Letter(part.writer_id, gap_letter(part.item, projection.now)))
 
 
 def _apply_run_events(projection: Projection, part: OpenedBlock) -> None:
-    """Fold the events of a run in their order; the points between them count only for the time at which the run began."""
-    run, metrics, row = projection.runs[part.block.subject], part.metrics, 0
+    """Fold the events of a run in their order. The points between them are handed on together as long as they are of one attempt."""
+    run, metrics, row, handed = projection.runs[part.block.subject], part.metrics, 0, 0
     projection.present[run.state.run_id] = run.state
     for index, event in part.events:
         next_row = int(np.searchsorted(metrics.event, index))
-        run.see_times(metrics.time[row:next_row])
+        run.hear_points(part.block.writer, metrics.time[row:next_row])
         row = next_row
+        if isinstance(event, (RunResumed, RunRewound)):
+            _hand_on(projection, run, part, slice(handed, row))
+            handed = row
         _judge(projection, part, index, _apply_run_event(projection, run, event, _stamp(part, index, event)))
-    run.see_times(metrics.time[row:])
+    run.hear_points(part.block.writer, metrics.time[row:])
+    _hand_on(projection, run, part, slice(handed, None))
+
+
+def _hand_on(projection: Projection, run: OpenRun, part: OpenedBlock, rows: slice) -> None:
+    if len(part.metrics.event[rows]):
+        attempt = run.state.writers[part.block.writer]
+        add_points(part, rows, projection.points, attempt, hidden_from(run.state.attempts, attempt))
 
 
 def _apply_run_event(projection: Projection, run: OpenRun, event: Event | DecodeError, stamp: Stamp) -> Rejection | None:
@@ -78,9 +130,12 @@ def _apply_run_event(projection: Projection, run: OpenRun, event: Event | Decode
         return Rejection(event.reason, event.message)
     if not isinstance(event, MetricsLogged):
         return apply_to_run(projection.book, run.state, event, stamp)
-    run.see_times(np.array([event.time], np.int64))
+    hear(run.state, stamp.writer, event.time)
+    attempt = run.state.writers[stamp.writer]
+    floor = hidden_from(run.state.attempts, attempt)
+    hidden = floor is not None and event.step >= floor
     for key, value in event.points:
-        projection.points.add_one((run.state.run_id, key), event.step, event.time, value)
+        projection.points.add_one(Series(run.state.run_id, key, attempt, hidden), event.step, event.time, value)
     return None
 
 
@@ -108,8 +163,23 @@ def _judge(projection: Projection, part: OpenedBlock, index: int, rejection: Rej
 
 def _write(connection: Connection, projection: Projection) -> None:
     numbers = save_runs(connection, projection.runs)
+    for run_id, run in projection.runs.items():
+        for attempt in run.new_attempts:
+            if attempt.from_step is not None:
+                summarise_anew(connection, numbers[run_id], run.state.attempts, attempt.from_step)
     groups = projection.points.grouped()
-    metrics = numbered(connection, metric_names.c.name, {name for _, name in groups.series})
-    keys = [(numbers[run_id], metrics[name]) for run_id, name in groups.series]
-    save_summaries(connection, keys, summarise(groups))
+    metrics = numbered(connection, metric_names.c.name, {series.metric for series in groups.series})
+    keys = [(numbers[series.run_id], metrics[series.metric], series.attempt) for series in groups.series]
+    visible = _visible_summaries(keys, groups)
+    save_summaries(connection, list(visible), list(visible.values()))
     save_points(connection, keys, groups)
+
+
+def _visible_summaries(keys: Sequence[Key], groups: Groups) -> dict[tuple[int, int], MetricSummary]:
+    """Return the summary of each metric of a run, by `runs.id` and `metric_names.id`, over all attempts and without hidden points."""
+    found: dict[tuple[int, int], MetricSummary] = {}
+    for (run, metric, _), series, summary in zip(keys, groups.series, summarise(groups), strict=True):
+        if not series.hidden:
+            known = found.get((run, metric))
+            found[run, metric] = merge_summaries(known, summary) if known else summary
+    return found

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, Select, and_, or_, select, update
 
-from flightlog.schema.entities import Experiment, MetricSummary, Run, RunInfo
+from flightlog.schema.entities import Attempt, Experiment, MetricSummary, Run, RunInfo
 from flightlog.schema.errors import NotFound
-from flightlog.schema.fold import ArtifactState, run_data
+from flightlog.schema.fold import ArtifactState, hidden_steps, run_data
 from flightlog.stores import series
 from flightlog.stores.base import Envelope, History, PendingArtifact
 from flightlog.stores.experiments import is_experiment_id
+from flightlog.stores.sql.attempts import later_attempts, visible_points
 from flightlog.stores.sql.history import decode_all
 from flightlog.stores.sql.rows import fetch
 from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, load_experiments, path_hash, stamp_text
@@ -22,7 +23,18 @@ from flightlog.stores.sql.tables import artifacts, experiments, latest_metrics, 
 
 INFO_COLUMNS = tuple(
     runs.c[name]
-    for name in ("run_id", "experiment_id", "user_id", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri", "name")
+    for name in (
+        "run_id",
+        "experiment_id",
+        "user_id",
+        "status",
+        "start_time",
+        "end_time",
+        "lifecycle_stage",
+        "artifact_uri",
+        "name",
+        "status_reason",
+    )
 )
 
 
@@ -77,34 +89,81 @@ def list_experiments(connection: Connection, numbers: Sequence[int]) -> list[Exp
     return [found[number].to_experiment() for number in numbers]
 
 
-def metric_arrays(connection: Connection, run_id: str, key: str, start_step: int | None, end_step: int | None) -> History:
-    """Return the points of a metric with steps in a range."""
-    query = _chunks(select(metric_chunks.c.body), run_id, key, start_step, end_step)
-    return series.between(decode_all(connection.execute(query).scalars()), start_step, end_step)
+def metric_arrays(
+    connection: Connection, run_id: str, key: str, start_step: int | None, end_step: int | None, attempt: int | None
+) -> History:
+    """Return the points of a metric with steps in a range, of one attempt or, for None, those that no later attempt hides."""
+    later = later_attempts(connection, run_id) if attempt is None else []
+    query = _chunks(select(metric_chunks.c.attempt, metric_chunks.c.body), run_id, key, start_step, end_step, attempt)
+    rows = ((found, body) for found, body in connection.execute(query))
+    return series.between(visible_points(rows, later), start_step, end_step)
 
 
-def envelope(connection: Connection, run_id: str, key: str, buckets: int, start_step: int | None, end_step: int | None) -> Envelope:
+COLUMNS = ("id", "min_step", "max_step", "count", "min_value", "max_value", "first_value", "last_value")
+
+
+class Chunk(NamedTuple):
+    """What `COLUMNS` say of the points of a chunk. `size` is their number."""
+
+    id: int
+    min_step: int
+    max_step: int
+    size: int
+    min_value: float | None
+    max_value: float | None
+    first_value: float | None
+    last_value: float | None
+
+
+def envelope(
+    connection: Connection, run_id: str, key: str, buckets: int, start_step: int | None, end_step: int | None, attempt: int | None
+) -> Envelope:
     """Return the envelope of a metric. Chunks that lie within one bucket, beside all others, are not read: their columns say enough."""
     series.check_buckets(buckets)
-    names = ("id", "min_step", "max_step", "count", "min_value", "max_value", "first_value", "last_value")
-    rows = connection.execute(_chunks(select(*(metric_chunks.c[name] for name in names)), run_id, key, start_step, end_step)).all()
+    columns = tuple(metric_chunks.c[name] for name in (*COLUMNS, "attempt"))
+    found = connection.execute(_chunks(select(*columns), run_id, key, start_step, end_step, attempt)).all()
+    cuts = _cuts(connection, found, later_attempts(connection, run_id) if attempt is None else [])
+    rows = _shown(found, cuts, start_step)
     if not rows or (start_step is not None and end_step is not None and start_step > end_step):
         return series.points(decode_all([]))
     low = min(row.min_step for row in rows) if start_step is None else start_step
     high = max(row.max_step for row in rows) if end_step is None else end_step
     widths = series.Buckets(buckets, low, high)
     whole = _whole(rows, widths, low, high)
-    read = [row.id for row, skip in zip(rows, whole, strict=True) if not skip]
+    read = [row.id for row, skip in zip(rows, whole, strict=True) if not skip and row.id not in cuts]
     bodies = fetch(connection, select(metric_chunks.c.body), metric_chunks.c.id, read)
-    points = series.points(series.between(decode_all(body for (body,) in bodies), low, high))
+    history = series.merged([decode_all(body for (body,) in bodies), *cuts.values()])
+    points = series.points(series.between(history, low, high))
     chunks = _summed([row for row, skip in zip(rows, whole, strict=True) if skip])
     return series.bucketed(series.joined(points, chunks), widths)
 
 
-def _chunks(query: Select[Any], run_id: str, key: str, start_step: int | None, end_step: int | None) -> Select[Any]:
+def _cuts(connection: Connection, rows: Sequence[Any], later: Sequence[Attempt]) -> dict[int, History]:
+    """Return what stays visible of each chunk of which later attempts hide points, by its id. `rows` end with the attempt."""
+    floors = hidden_steps(later)
+    floor_of = {row.id: floors[row.attempt] for row in rows} if later else {}
+    reached = {row.id: floor for row in rows if (floor := floor_of.get(row.id)) is not None and row.max_step >= floor}
+    bodies = fetch(connection, select(metric_chunks.c.id, metric_chunks.c.body), metric_chunks.c.id, sorted(reached))
+    return {number: series.before(decode_all([body]), reached[number]) for number, body in bodies}
+
+
+def _shown(rows: Sequence[Any], cuts: dict[int, History], start_step: int | None) -> list[Chunk]:
+    """Return the chunks that have visible points from a step on; one that is cut says nothing of its values, so it will be read."""
+    chunks = (Chunk(*row[:-1]) for row in rows)
+    shown = [_cut(item, cuts[item.id]) if item.id in cuts else item for item in chunks if item.id not in cuts or len(cuts[item.id])]
+    return [item for item in shown if start_step is None or item.max_step >= start_step]
+
+
+def _cut(item: Chunk, visible: History) -> Chunk:
+    return Chunk(item.id, item.min_step, int(visible.step[-1]), len(visible), None, None, None, None)
+
+
+def _chunks(query: Select[Any], run_id: str, key: str, start_step: int | None, end_step: int | None, attempt: int | None) -> Select[Any]:
     """Complete a query of chunks to those of one metric that may have steps in a range, in the order of their steps."""
     chunk = metric_chunks.c
     query = query.select_from(metric_chunks).join(runs).join(metric_names).where(runs.c.run_id == run_id, metric_names.c.name == key)
+    if attempt is not None:
+        query = query.where(chunk.attempt == attempt)
     if start_step is not None:
         query = query.where(chunk.max_step >= start_step)
     if end_step is not None:

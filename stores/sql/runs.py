@@ -6,18 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 
 from flightlog.schema import events as e
+from flightlog.schema.entities import Attempt
 from flightlog.schema.errors import DecodeError
-from flightlog.schema.fold import RunState, Stamped
+from flightlog.schema.fold import RunState, Stamped, hear
 from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.schema.records import Ints
 from flightlog.stores.batches import experiment_of
+from flightlog.stores.sql.attempts import WriterAttempts, attempt_rows, load_attempts
 from flightlog.stores.sql.opened import OpenedBlock
 from flightlog.stores.sql.rows import fetch, find_numbers, in_parts, insert_rows, upsert_rows
 from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, artifact_row, path_hash, run_of, run_row, stamp_of, tag_row
-from flightlog.stores.sql.tables import artifacts, params, runs, tags
+from flightlog.stores.sql.tables import artifacts, attempts, params, runs, tags
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,16 @@ class OpenRun:
     before: RunState
     state: RunState
 
-    def see_times(self, times: Ints) -> None:
-        """Take the first time that is not 0 as the run's start, if it has none. See `fold.fold_run`."""
-        if not self.state.start_time and times.any():
-            self.state.start_time = int(times[np.flatnonzero(times)[0]])
+    def hear_points(self, writer: str, times: Ints) -> None:
+        """Note points of a writer, in order. The first time that is not 0 becomes the run's start, if it has none. See `fold.hear`."""
+        if len(times):
+            told = times[:0] if self.state.start_time else times[np.flatnonzero(times)[:1]]
+            hear(self.state, writer, int(told[0]) if len(told) else 0)
+
+    @property
+    def new_attempts(self) -> list[Attempt]:
+        """The attempts that the batch has begun."""
+        return self.state.attempts[self.before.attempt :]
 
 
 @dataclass(frozen=True)
@@ -43,20 +51,27 @@ class _Touched:
     artifacts: set[str]
 
 
-def load_runs(connection: Connection, blocks: Sequence[OpenedBlock]) -> dict[str, OpenRun]:
-    """Return the runs that blocks speak of, in the order of their ids, new ones as placeholders."""
+def load_runs(connection: Connection, blocks: Sequence[OpenedBlock], heard: WriterAttempts) -> dict[str, OpenRun]:
+    """Return the runs that blocks speak of, in the order of their ids, new ones as placeholders. `heard` has the blocks' writers."""
     run_ids = sorted({item.block.subject for item in blocks if experiment_of(item.block.subject) is None})
     rows = fetch(connection, select(*(column for column in runs.c if column.name != "name")), runs.c.run_id, run_ids)
     states = {row.id: run_of(row) for row in rows}
     _load_parts(connection, states, _touched(event for item in blocks for _, event in item.events))
+    for number, found in load_attempts(connection, [row.id for row in rows if row.attempt]).items():
+        states[number].attempts = found
     numbers = {state.run_id: number for number, state in states.items()}
     befores = {state.run_id: state for state in states.values()}
-    return {run_id: _opened(numbers.get(run_id), befores.get(run_id) or RunState(run_id)) for run_id in run_ids}
+    runs_by_id = {run_id: _opened(numbers.get(run_id), befores.get(run_id) or RunState(run_id)) for run_id in run_ids}
+    for item in blocks:
+        attempt = heard[item.writer_id]
+        if attempt is not None and item.block.subject in runs_by_id:
+            runs_by_id[item.block.subject].state.writers[item.block.writer] = attempt
+    return runs_by_id
 
 
 def _opened(number: int | None, state: RunState) -> OpenRun:
     copy = replace(state, params=dict(state.params), tags=dict(state.tags), artifacts=dict(state.artifacts))
-    return OpenRun(number, state, copy)
+    return OpenRun(number, state, replace(copy, attempts=list(state.attempts), writers={}))
 
 
 def _touched(events: Iterable[e.Event | DecodeError]) -> _Touched:
@@ -120,15 +135,14 @@ def save_runs(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, i
             if run.before.artifacts.get(path) != artifact
         ],
     )
+    insert_rows(connection, attempts, [row for number, run in changed for row in attempt_rows(number, run.new_attempts)])
     return numbers
 
 
 def _save_rows(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, int]:
     rows = {run_id: run_row(run.state) for run_id, run in opened.items() if run.number is None or run_row(run.state) != run_row(run.before)}
     insert_rows(connection, runs, [row for run_id, row in rows.items() if opened[run_id].number is None])
-    known = [{**row, "number": opened[run_id].number} for run_id, row in rows.items() if opened[run_id].number is not None]
-    if known:
-        connection.execute(update(runs).where(runs.c.id == bindparam("number")), known)
+    upsert_rows(connection, runs, [{"id": number, **row} for run_id, row in rows.items() if (number := opened[run_id].number) is not None])
     new = [run_id for run_id, run in opened.items() if run.number is None]
     found = {run_id: run.number for run_id, run in opened.items() if run.number is not None}
     return found | find_numbers(connection, runs.c.run_id, new)

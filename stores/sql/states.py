@@ -27,7 +27,7 @@ def stamp_of(text: str) -> Stamp:
 
 
 def run_of(row: Row[Any]) -> RunState:
-    """Return a row of `runs` as a state without params, tags, artifacts and metrics."""
+    """Return a row of `runs` as a state without params, tags, artifacts, metrics and attempts."""
     return RunState(
         run_id=row.run_id,
         experiment_id=str(row.experiment_id),
@@ -35,6 +35,8 @@ def run_of(row: Row[Any]) -> RunState:
         status=row.status,
         start_time=row.start_time,
         end_time=row.end_time,
+        status_reason=row.status_reason,
+        lost_status=row.lost_status,
         lifecycle_stage=row.lifecycle_stage,
         artifact_uri=row.artifact_uri,
         started=bool(row.started),
@@ -48,7 +50,7 @@ def run_row(state: RunState) -> Values:
     """Return a state as a row of `runs` without its `id`."""
     names = ("run_id", "user_id", "status", "start_time", "end_time", "lifecycle_stage", "artifact_uri", "dropped")
     return {
-        **{name: getattr(state, name) for name in names},
+        **{name: getattr(state, name) for name in (*names, "status_reason", "lost_status", "attempt")},
         "experiment_id": int(state.experiment_id),
         "name": state.run_name,
         "started": int(state.started),

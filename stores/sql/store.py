@@ -8,17 +8,19 @@ from functools import partial
 from sqlalchemy import Connection
 
 from flightlog.schema.blocks import Block
-from flightlog.schema.entities import DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
+from flightlog.schema.entities import Attempt, DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
 from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact
-from flightlog.stores.sql import compaction, ledger, projector, queries
+from flightlog.stores.batches import lost_block
+from flightlog.stores.sql import attempts, compaction, ledger, projector, queries
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
+from flightlog.stores.sql.silence import silent_runs
 
 
 class SqlStore:
@@ -56,6 +58,14 @@ class SqlStore:
         """See `Sink.settle_artifact`."""
         work = partial(queries.settle_artifact, run_id=run_id, artifact=artifact, state=state, reason=reason)
         write(self._engine, work)
+
+    def mark_lost(self, silent_ms: int, living: Collection[str] = ()) -> int:
+        """See `Sink.mark_lost`. Looks first without holding anybody up, and again in the transaction that marks."""
+        now = now_ms()
+        with reading(self._engine) as connection:
+            if not silent_runs(connection, now - silent_ms, living):
+                return 0
+        return write(self._engine, partial(_mark_lost, silent_since=now - silent_ms, living=living, now=now))
 
     def maintain(self) -> bool:
         """See `Sink.maintain`. Merges small chunks of histories."""
@@ -105,19 +115,34 @@ class SqlStore:
             numbers, token = search_experiment_ids(connection, node, order, view_type, max_results, page_token)
             return PagedList(queries.list_experiments(connection, numbers), token)
 
-    def metric_history(self, run_id: str, key: str) -> list[Metric]:
-        """See `RunReader.metric_history`."""
-        return series.to_metrics(key, self.metric_arrays(run_id, key))
+    def attempts(self, run_id: str) -> list[Attempt]:
+        """See `RunReader.attempts`."""
+        with reading(self._engine) as connection:
+            return attempts.list_attempts(connection, run_id)
 
-    def metric_arrays(self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None) -> History:
+    def metric_history(self, run_id: str, key: str, attempt: int | None = None) -> list[Metric]:
+        """See `RunReader.metric_history`."""
+        return series.to_metrics(key, self.metric_arrays(run_id, key, attempt=attempt))
+
+    def metric_arrays(
+        self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None, attempt: int | None = None
+    ) -> History:
         """See `RunReader.metric_arrays`."""
         with reading(self._engine) as connection:
-            return queries.metric_arrays(connection, run_id, key, start_step, end_step)
+            return queries.metric_arrays(connection, run_id, key, start_step, end_step, attempt)
 
-    def envelope(self, run_id: str, key: str, buckets: int = 1000, start_step: int | None = None, end_step: int | None = None) -> Envelope:
+    def envelope(
+        self,
+        run_id: str,
+        key: str,
+        buckets: int = 1000,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        attempt: int | None = None,
+    ) -> Envelope:
         """See `RunReader.envelope`."""
         with reading(self._engine) as connection:
-            return queries.envelope(connection, run_id, key, buckets, start_step, end_step)
+            return queries.envelope(connection, run_id, key, buckets, start_step, end_step, attempt)
 
     def artifacts(self, run_id: str) -> list[ArtifactState]:
         """See `RunReader.artifacts`."""
@@ -163,3 +188,10 @@ def _apply(connection: Connection, items: Sequence[Block | Gap], now: int) -> Ap
     ledger.keep_letters(connection, letters)
     events = sum(len(part.item.records) for part in admitted if isinstance(part.item, Block))
     return Applied(positions, [item.letter for item in letters], events)
+
+
+def _mark_lost(connection: Connection, silent_since: int, living: Collection[str], now: int) -> int:
+    """Mark the runs that are silent once nobody else can change them any more."""
+    lock_subjects(connection, [run_id for run_id, _ in silent_runs(connection, silent_since, living)])
+    lost = [lost_block(run_id, seen, now) for run_id, seen in silent_runs(connection, silent_since, living)]
+    return _apply(connection, lost, now).events

@@ -18,6 +18,9 @@ RUN = "a" * 32
 OTHER_RUN = "b" * 32
 WRITER = WriterId("1" * 32)
 OTHER_WRITER = WriterId("2" * 32)
+THIRD_WRITER = WriterId("3" * 32)
+KEYS = ("a", "b", "ключ")
+"""The metrics of which `everything` looks at all attempts."""
 
 Fact = e.Event | bytes
 """An event, or payload bytes as they are."""
@@ -53,6 +56,16 @@ def created(experiment_id: str, name: str, time: int = 1000, tags: dict[str, str
 def metric(key: str, value: float, step: int = 0, time: int = 1000) -> e.MetricsLogged:
     """Return one point."""
     return e.MetricsLogged(time=time, step=step, points=((key, value),))
+
+
+def rewound(step: int, time: int = 2000) -> e.RunRewound:
+    """Return the beginning of an attempt at a step."""
+    return e.RunRewound(time=time, step=step)
+
+
+def losses(*steps: int, time: int = 1000) -> list[e.MetricsLogged]:
+    """Return a point at each step, whose value is the step."""
+    return [metric("loss", float(step), step, time) for step in steps]
 
 
 def param(key: str, value: str, time: int = 1000) -> e.ParamLogged:
@@ -108,14 +121,16 @@ def everything(store: Store, subjects: Sequence[str]) -> dict[str, Any]:
 
 
 def _run(store: Store, run: Any) -> dict[str, Any]:
-    run_id, metrics = run.info.run_id, run.data.metric_summaries
+    run_id, metrics, attempts = run.info.run_id, run.data.metric_summaries, store.attempts(run.info.run_id)
     return {
         "info": run.info.to_dictionary(),
+        "attempts": [item.to_dictionary() for item in attempts],
+        "attempt histories": [exact_history(store.metric_arrays(run_id, key, attempt=item.attempt)) for item in attempts for key in KEYS],
         "params": run.data.params,
         "tags": run.data.tags,
         "latest": {key: exact(value) for key, value in run.data.metrics.items()},
         "summaries": [exact_summary(summary) for summary in metrics.values()],
-        "histories": {key: exact_history(store.metric_arrays(run_id, key)) for key in metrics},
+        "histories": {key: exact_history(store.metric_arrays(run_id, key)) for key in {*metrics, *KEYS}},
         "artifacts": store.artifacts(run_id),
         "equal": store.get_run(run_id).to_dictionary().keys() == run.to_dictionary().keys(),
     }

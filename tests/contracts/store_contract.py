@@ -13,21 +13,26 @@ from contracts.facts import (
     OTHER_RUN,
     OTHER_WRITER,
     RUN,
+    THIRD_WRITER,
     WRITER,
+    Fact,
     artifact,
     block,
     created,
     exact_history,
+    losses,
     metric,
     param,
     reasons,
+    rewound,
     started,
     tag,
 )
 from flightlog.schema import events as e
-from flightlog.schema.entities import ViewType
+from flightlog.schema import fold
+from flightlog.schema.entities import Attempt, ViewType
 from flightlog.schema.errors import InvalidParameter, NotFound
-from flightlog.schema.ids import experiment_subject
+from flightlog.schema.ids import experiment_subject, now_ms
 from flightlog.stores.base import Gap, Store
 
 EXPERIMENT = experiment_subject("7")
@@ -163,6 +168,122 @@ class StoreContract(ABC):
         store.apply([block(RUN, started(), e.RunEnded(time=3000, status="FINISHED", end_time=3000))])
         store.apply([block(RUN, e.RunStatusChanged(time=2000, status="SCHEDULED"), writer=OTHER_WRITER)])
         assert store.get_run(RUN).info.status == "FINISHED"
+
+    # lost runs
+
+    def test_a_run_of_which_nothing_is_heard_is_lost(self, store: Store) -> None:
+        store.apply([block(RUN, started(), param("lr", "1"))])
+        assert store.mark_lost(-1) == 1
+        info = store.get_run(RUN).info
+        assert (info.status, info.status_reason, info.end_time) == ("FAILED", "lost", store.writers(RUN)[0].updated)
+        assert store.mark_lost(-1) == 0
+
+    def test_a_run_that_was_heard_of_or_ended_or_has_not_started_or_lives_is_not_lost(self, store: Store) -> None:
+        store.apply([block(RUN, started(), e.RunEnded(time=2000, status="KILLED", end_time=2000)), block(OTHER_RUN, param("lr", "1"))])
+        store.apply([block("c" * 32, started())])
+        assert (store.mark_lost(60_000), store.mark_lost(-1, {"c" * 32})) == (0, 0)
+        assert [store.get_run(run).info.status for run in (RUN, OTHER_RUN, "c" * 32)] == ["KILLED", "RUNNING", "RUNNING"]
+
+    def test_a_run_that_one_of_its_writers_was_heard_of_is_not_lost(self, store: Store) -> None:
+        store.apply([block(RUN, started())])
+        heard = store.writers(RUN)[0].updated
+        while now_ms() <= heard + 5:
+            pass
+        store.apply([block(RUN, e.WriterAlive(time=2000), writer=OTHER_WRITER)])
+        assert store.mark_lost(max(now_ms() - heard - 1, 5)) == 0
+        assert store.mark_lost(-1) == 1
+
+    @pytest.mark.parametrize("fact", [metric("loss", 1.0), param("lr", "1"), e.WriterAlive(time=1500)], ids=["point", "param", "heartbeat"])
+    def test_whatever_is_heard_of_a_lost_run_revives_it(self, store: Store, fact: Fact) -> None:
+        store.apply([block(RUN, started(), e.RunStatusChanged(time=1200, status="SCHEDULED"))])
+        store.mark_lost(-1)
+        store.apply([block(RUN, fact, writer=OTHER_WRITER)])
+        info = store.get_run(RUN).info
+        assert (info.status, info.status_reason, info.end_time) == ("SCHEDULED", None, None)
+        assert store.mark_lost(-1) == 1
+
+    def test_the_end_of_a_lost_run_that_arrives_late_counts(self, store: Store) -> None:
+        store.apply([block(RUN, started())])
+        store.mark_lost(-1)
+        store.apply([block(RUN, e.RunEnded(time=2000, status="FINISHED", end_time=2000), first=1)])
+        info = store.get_run(RUN).info
+        assert (info.status, info.status_reason, info.end_time) == ("FINISHED", None, 2000)
+
+    def test_the_loss_of_a_run_that_has_ended_meanwhile_does_nothing(self, store: Store) -> None:
+        store.apply([block(RUN, started(), e.RunEnded(time=2000, status="KILLED", end_time=2000, reason="SIGTERM"))])
+        store.apply([block(RUN, e.RunLost(time=3000, last_seen=1000), writer=OTHER_WRITER)])
+        info = store.get_run(RUN).info
+        assert (info.status, info.status_reason, info.end_time) == ("KILLED", "SIGTERM", 2000)
+        store.apply([block(RUN, metric("loss", 1.0), first=2)])
+        assert store.get_run(RUN).info.status == "KILLED"
+
+    def test_the_loss_of_a_run_is_in_the_ledger(self, store: Store) -> None:
+        store.apply([block(RUN, started())])
+        store.mark_lost(-1)
+        assert [(item.first_sequence, len(item.records)) for item in store.ledger(RUN)] == [(0, 1), (0, 1)]
+
+    # attempts
+
+    def test_a_run_has_one_attempt_until_it_is_resumed(self, store: Store) -> None:
+        store.apply([block(RUN, started(), *losses(0, 1, 2))])
+        assert store.attempts(RUN) == [Attempt(0, 1000)]
+        store.apply([block(RUN, e.RunResumed(time=2000), *losses(1, 2, 3), writer=OTHER_WRITER)])
+        assert store.attempts(RUN) == [Attempt(0, 1000), Attempt(1, 2000)]
+        assert store.attempts(OTHER_RUN) == []
+
+    def test_resuming_hides_nothing(self, store: Store) -> None:
+        store.apply([block(RUN, started(), *losses(0, 1, 2))])
+        store.apply([block(RUN, e.RunResumed(time=2000), *losses(1, 2, 3), writer=OTHER_WRITER)])
+        assert store.metric_arrays(RUN, "loss").step.tolist() == [0, 1, 1, 2, 2, 3]
+        assert store.metric_arrays(RUN, "loss", attempt=1).step.tolist() == [1, 2, 3]
+        assert store.get_run(RUN).data.metric_summaries["loss"].count == 6
+
+    def test_rewinding_hides_what_earlier_attempts_logged_from_there_on(self, store: Store) -> None:
+        store.apply([block(RUN, started(), *losses(*range(10)), rewound(4), metric("loss", 0.5, 4))])
+        assert store.attempts(RUN) == [Attempt(0, 1000), Attempt(1, 2000, 4)]
+        assert [(item.step, item.value) for item in store.metric_history(RUN, "loss")] == [(0, 0), (1, 1), (2, 2), (3, 3), (4, 0.5)]
+        assert store.metric_arrays(RUN, "loss", attempt=0).step.tolist() == list(range(10))
+        assert store.metric_arrays(RUN, "loss", attempt=1).step.tolist() == [4]
+        summary = store.get_run(RUN).data.metric_summaries["loss"]
+        assert (summary.count, summary.last.value, summary.max and summary.max.value) == (5, 0.5, 3.0)
+
+    def test_a_metric_of_which_nothing_stays_visible_vanishes_until_it_is_logged_again(self, store: Store) -> None:
+        store.apply([block(RUN, started(), *losses(5, 6), metric("acc", 1.0, 2))])
+        store.apply([block(RUN, rewound(5), first=4)])
+        assert store.get_run(RUN).data.metrics == {"acc": 1.0}
+        store.apply([block(RUN, *losses(7), first=5)])
+        assert store.get_run(RUN).data.metrics == {"acc": 1.0, "loss": 7.0}
+
+    def test_late_points_of_an_earlier_process_count_for_its_own_attempt(self, store: Store) -> None:
+        store.apply([block(RUN, started(), *losses(0, 1, 2))])
+        store.apply([block(RUN, e.RunResumed(time=2000), rewound(2), *losses(2), writer=OTHER_WRITER)])
+        store.apply([block(RUN, *losses(1, 3, 4), first=4), block(RUN, *losses(3), writer=THIRD_WRITER)])
+        assert store.metric_arrays(RUN, "loss").step.tolist() == [0, 1, 1, 2, 3]
+        assert [store.metric_arrays(RUN, "loss", attempt=attempt).step.tolist() for attempt in range(3)] == [[0, 1, 1, 2, 3, 4], [], [2, 3]]
+        assert store.get_run(RUN).data.metric_summaries["loss"].last.step == 3
+
+    def test_a_writer_of_whom_only_damage_was_known_belongs_to_the_attempt_of_its_first_event(self, store: Store) -> None:
+        store.apply([Gap(RUN, OTHER_WRITER, 0, 3, "missing", "3 events are missing"), block(RUN, started(), *losses(0, 1))])
+        store.apply([block(RUN, rewound(1), first=3), block(RUN, *losses(1, 2), writer=OTHER_WRITER, first=3)])
+        assert store.metric_arrays(RUN, "loss", attempt=1).step.tolist() == [1, 2]
+
+    def test_a_run_has_no_more_attempts_than_anybody_needs(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fold, "MAX_ATTEMPTS", 2)
+        store.apply(
+            [block(RUN, started(), rewound(5), *losses(5), rewound(5), *losses(5), rewound(5), *losses(5), e.RunResumed(time=9000))]
+        )
+        assert reasons(store.dead_letters()) == ["too-many-attempts"] * 2
+        assert [item.from_step for item in store.attempts(RUN)] == [None, 5, 5]
+        assert store.metric_arrays(RUN, "loss", attempt=2).step.tolist() == [5, 5]
+        assert store.get_run(RUN).data.metric_summaries["loss"].count == 2
+
+    def test_the_envelope_leaves_hidden_points_out(self, store: Store) -> None:
+        store.apply([block(RUN, started(), *losses(*range(100)))])
+        store.apply([block(RUN, rewound(50), *losses(*range(50, 60)), first=101)])
+        shown, old = store.envelope(RUN, "loss", 10), store.envelope(RUN, "loss", 10, attempt=0)
+        assert (int(shown.count.sum()), int(shown.end[-1])) == (60, 59)
+        assert (int(old.count.sum()), int(old.end[-1])) == (100, 99)
+        assert int(store.envelope(RUN, "loss", 10, start_step=70).count.sum()) == 0
 
     def test_a_run_is_deleted_and_restored(self, store: Store) -> None:
         store.apply([block(RUN, started(), e.RunDeleted(time=2000))])

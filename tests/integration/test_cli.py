@@ -16,6 +16,7 @@ import pytest
 import flightlog as mlflow
 from flightlog.__main__ import main
 from flightlog.cli import exits, places
+from flightlog.producer.context import context
 from flightlog.schema.ids import now_ms
 from flightlog.stores import open_store
 from flightlog.worker.sources.spool import SpoolSource
@@ -352,3 +353,16 @@ def test_a_detached_worker_goes_on_by_itself(capsys: Captured) -> None:
     mlflow.end_run()
     mlflow.flush_async_logging()
     assert ask(capsys, "runs", "show", run.info.run_id)["info"]["status"] == "FINISHED"
+
+
+def test_runs_show_tells_the_attempts_of_a_run_and_why_it_ended(capsys: Captured) -> None:
+    with mlflow.start_run() as run:
+        mlflow.log_metric("loss", 1.0, step=3)
+        run.rewind(2)
+    context.producer.end(run.info.run_id, "FAILED", reason="ValueError: too hot")
+    drain()
+    document = ask(capsys, "runs", "show", run.info.run_id)
+    assert document["info"]["status_reason"] == "ValueError: too hot"
+    assert [(item["attempt"], item["from_step"]) for item in document["attempts"]] == [(0, None), (1, 2)]
+    printed = say(capsys, "runs", "show", run.info.run_id)
+    assert all(text in printed for text in ("Attempts", "from step", "ValueError: too hot"))

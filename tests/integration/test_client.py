@@ -103,3 +103,17 @@ def test_an_experiment_with_its_own_artifact_location_keeps_artifacts_there(clie
     client.log_text(run.info.run_id, "x", "note.txt")
     assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["note.txt"]
     assert (tmp_path / "place" / run.info.run_id / "artifacts" / "note.txt").read_text() == "x"
+
+
+def test_a_run_goes_back_by_id(client: MlflowClient) -> None:
+    run_id = client.create_run("0").info.run_id
+    for step in range(4):
+        client.log_metric(run_id, "m", float(step), step=step)
+    client.rewind(run_id, 2)
+    assert client.get_run(run_id).data.metrics == {"m": 1.0}
+    assert [item.from_step for item in client.attempts(run_id)] == [None, 2]
+    assert [len(client.get_metric_history(run_id, "m", attempt)) for attempt in (None, 0, 1)] == [2, 4, 0]
+    with pytest.raises(NotFound):
+        client.attempts("f" * 32)
+    with pytest.raises(NotFound):
+        client.rewind("f" * 32, 1)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from contracts.store_contract import StoreContract
+from databases import empty_store
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from services import MariaServer, PostgresServer
@@ -14,9 +13,8 @@ from services import MariaServer, PostgresServer
 
 class TestPostgresStore(StoreContract):
     @pytest.fixture(autouse=True)
-    def _database(self, postgres_server: PostgresServer) -> Iterator[None]:
-        with postgres_server.database() as self.url:
-            yield
+    def _database(self, postgres_server: PostgresServer) -> None:
+        self.url = empty_store(postgres_server)
 
     def make_store(self) -> Store:
         return open_store(self.url)
@@ -24,9 +22,8 @@ class TestPostgresStore(StoreContract):
 
 class TestMariaStore(StoreContract):
     @pytest.fixture(autouse=True)
-    def _database(self, mariadb_server: MariaServer) -> Iterator[None]:
-        with mariadb_server.database() as self.url:
-            yield
+    def _database(self, mariadb_server: MariaServer) -> None:
+        self.url = empty_store(mariadb_server)
 
     def make_store(self) -> Store:
         return open_store(self.url)

@@ -313,3 +313,40 @@ def test_another_tracking_uri_is_another_store(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         mlflow.get_run(here.info.run_id)
     assert (tmp_path / "elsewhere" / "tracking.db").is_file()
+
+
+def test_a_run_goes_back_to_a_checkpoint_and_shows_each_step_once() -> None:
+    with pytest.raises(MlflowException, match="no active run to rewind"):
+        mlflow.rewind(0)
+    with mlflow.start_run() as first:
+        for step in range(10):
+            mlflow.log_metric("loss", 10.0 - step, step=step)
+    with mlflow.start_run(run_id=first.info.run_id) as again:
+        again.rewind(6)
+        for step in range(6, 8):
+            mlflow.log_metric("loss", 20.0 + step, step=step)
+    client, run_id = mlflow.MlflowClient(), first.info.run_id
+    assert [(item.attempt, item.from_step) for item in mlflow.get_attempts(run_id)] == [(0, None), (1, None), (2, 6)]
+    assert [point.value for point in client.get_metric_history(run_id, "loss")] == [10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 26.0, 27.0]
+    assert [point.value for point in client.get_metric_history(run_id, "loss", attempt=0)] == [10.0 - step for step in range(10)]
+    assert mlflow.get_run(run_id).data.metrics == {"loss": 27.0}
+    least = mlflow.get_run(run_id).data.metric_summaries["loss"].min
+    assert least is not None
+    assert (least.value, least.step) == (5.0, 5)
+
+
+def test_a_step_to_go_back_to_is_checked_at_the_call() -> None:
+    with mlflow.start_run() as run:
+        for step in (1.5, "3", 2**63, None):
+            with pytest.raises(InvalidParameter):
+                run.rewind(step)  # type: ignore[arg-type]  # that is the test
+    assert len(mlflow.get_attempts(run.info.run_id)) == 1
+
+
+def test_why_a_run_did_not_finish_is_read_back() -> None:
+    with pytest.raises(ValueError, match="too hot"), mlflow.start_run() as run:
+        raise ValueError("too hot")
+    info = mlflow.get_run(run.info.run_id).info
+    assert (info.status, info.status_reason) == ("FAILED", "ValueError: too hot")
+    assert "status_reason" not in dict(info)
+    assert RunInfo.from_dictionary(info.to_dictionary()) == info

@@ -12,26 +12,38 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.facts import OTHER_RUN, OTHER_WRITER, RUN, WRITER, Fact, block, everything, exact_history, exact_summary
+from contracts.facts import (
+    KEYS,
+    OTHER_RUN,
+    OTHER_WRITER,
+    RUN,
+    THIRD_WRITER,
+    WRITER,
+    Fact,
+    block,
+    everything,
+    exact_history,
+    exact_summary,
+)
 from flightlog.schema import events as e
 from flightlog.schema.blocks import Block
 from flightlog.schema.entities import Point
 from flightlog.schema.fold import history_order, merge_summaries, summary_of
-from flightlog.schema.ids import experiment_subject
+from flightlog.schema.ids import WriterId, experiment_subject
 from flightlog.stores import open_store, series
 from flightlog.stores.base import Gap, History, Store
 from flightlog.stores.sql.history import decode, encode
-from flightlog.stores.sql.points import PointsBuilder
+from flightlog.stores.sql.points import PointsBuilder, Series
 from flightlog.stores.sql.summaries import from_row, summarise, to_row
 from flightlog.stores.sql.tables import latest_metrics
 
 SUBJECTS = (RUN, OTHER_RUN, experiment_subject("1"), experiment_subject("2"), experiment_subject("0"))
-WRITERS = (WRITER, OTHER_WRITER)
+WRITERS = (WRITER, OTHER_WRITER, THIRD_WRITER)
 
 whole = st.sampled_from([0, 1, 2, -1, 2**63 - 1, -(2**63)]) | st.integers(-3, 3)
 times = st.sampled_from([0, 1, 2, 3, 2**63 - 1]) | st.integers(0, 5)
 values = st.sampled_from([0.0, -0.0, 1.0, -1.0, 5e-324, float("nan"), float("inf"), float("-inf")]) | st.floats()
-keys = st.sampled_from(["a", "b", "ключ"])
+keys = st.sampled_from(KEYS)
 texts = st.sampled_from(["", "1", "2"]) | st.text(max_size=4)
 ids = st.sampled_from(["0", "1", "2", "x"])
 names = st.sampled_from(["Default", "one", "two", "experiment-1"])
@@ -59,7 +71,10 @@ run_events = st.one_of(
         tags=st.dictionaries(keys, texts, max_size=2),
     ),
     st.builds(e.RunResumed, time=times),
-    st.builds(e.RunEnded, time=times, status=statuses, end_time=times),
+    st.builds(e.RunRewound, time=times, step=whole),
+    st.builds(e.WriterAlive, time=times),
+    st.builds(e.RunLost, time=times, last_seen=times),
+    st.builds(e.RunEnded, time=times, status=statuses, end_time=times, reason=st.none() | texts),
     st.builds(e.RunStatusChanged, time=times, status=statuses),
     st.builds(e.RunDeleted, time=times),
     st.builds(e.RunRestored, time=times),
@@ -176,6 +191,72 @@ def test_replaying_the_ledger_into_an_empty_store_gives_equal_runs(blocks: list[
         assert everything(replayed, SUBJECTS) == everything(store, SUBJECTS)
 
 
+life_events = st.one_of(
+    metric_events,
+    st.builds(e.MetricsLogged, time=times, step=st.integers(0, 5), points=points),
+    st.builds(e.MetricsLogged, time=times, step=st.integers(0, 5), points=points),
+    st.builds(e.RunResumed, time=times),
+    st.builds(e.RunRewound, time=times, step=st.integers(0, 5)),
+    st.builds(e.RunRewound, time=times, step=whole),
+    st.builds(e.WriterAlive, time=times),
+    st.builds(e.RunLost, time=times, last_seen=times),
+    st.builds(e.RunEnded, time=times, status=statuses, end_time=times, reason=st.none() | texts),
+)
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> list[Block | Gap]:
+    """Return the life of one run with several writers, attempts and silences."""
+    positions = dict.fromkeys(WRITERS, 0)
+    items: list[Block | Gap] = []
+    for writer, facts in draw(st.lists(st.tuples(st.sampled_from(WRITERS), st.lists(life_events, min_size=1, max_size=10)), max_size=8)):
+        items.append(block(RUN, *facts, writer=writer, first=positions[writer]))
+        positions[writer] += len(facts)
+    return items
+
+
+@settings(max_examples=150)
+@given(st.data(), st.integers(1, 6), st.none() | whole, st.none() | whole)
+def test_attempts_and_what_they_hide_are_the_same_in_every_store(
+    data: st.DataObject, buckets: int, start: int | None, end: int | None
+) -> None:
+    items = data.draw(lives())
+    memory = applied(open_store("memory:"), [[item] for item in items])
+    with tempfile.TemporaryDirectory() as folder, closing(fresh(folder)) as store:
+        applied(store, data.draw(deliveries(items)))
+        for _ in ("as it was filed", "merged"):
+            assert everything(store, SUBJECTS) == everything(memory, SUBJECTS)
+            for attempt in (None, 0, 1):
+                found = [_exact_envelope(each, buckets, start, end, attempt) for each in (store, memory)]
+                assert found[0] == found[1]
+            while store.maintain():
+                pass
+        assert everything(applied(open_store("memory:"), [list(store.ledger())]), SUBJECTS) == everything(memory, SUBJECTS)
+
+
+stamped = st.lists(st.sampled_from(["RUNNING", "FINISHED", "KILLED", "alive", "lost"]), min_size=1, max_size=6)
+
+
+@settings(max_examples=150)
+@given(st.data(), stamped)
+def test_in_whatever_order_they_come_the_latest_change_of_the_status_counts(data: st.DataObject, kinds: list[str]) -> None:
+    items = [block(RUN, _status_event(kind, time), writer=WriterId(f"{time:032x}")) for time, kind in enumerate(kinds, start=1)]
+    store = applied(open_store("memory:"), [[item] for item in data.draw(st.permutations(items))])
+    changes = [(time, kind) for time, kind in enumerate(kinds, start=1) if kind not in ("alive", "lost")]
+    latest = changes[-1] if changes else (0, "RUNNING")
+    store.apply([block(RUN, e.WriterAlive(time=1), writer=WriterId("f" * 32))])
+    assert store.get_run(RUN).info.status == latest[1]
+    assert latest[1] == "RUNNING" or store.get_run(RUN).info.end_time == latest[0]
+
+
+def _status_event(kind: str, time: int) -> e.Event:
+    if kind == "alive":
+        return e.WriterAlive(time=time)
+    if kind == "lost":
+        return e.RunLost(time=time, last_seen=time)
+    return e.RunResumed(time=time) if kind == "RUNNING" else e.RunEnded.model_validate({"time": time, "status": kind, "end_time": time})
+
+
 histories = st.lists(st.tuples(whole, times, values), min_size=1, max_size=30)
 
 
@@ -192,7 +273,7 @@ def test_summaries_of_arrays_equal_merged_summaries_of_points(groups: list[tuple
     expected: dict[str, list[tuple[int, int, float]]] = {}
     for key, rows in groups:
         history = arrays(rows)
-        builder.add(np.full(len(rows), builder.number((RUN, key))), history.step, history.timestamp, history.value)
+        builder.add(np.full(len(rows), builder.number(Series(RUN, key))), history.step, history.timestamp, history.value)
         expected.setdefault(key, []).extend(rows)
     folded = {
         key: functools.reduce(merge_summaries, (summary_of(key, Point(value, step, time)) for step, time, value in rows))
@@ -253,7 +334,7 @@ def _points(rows: Sequence[tuple[int, int, float]]) -> list[Fact]:
     return [e.MetricsLogged(time=time, step=step, points=(("a", value),)) for step, time, value in rows]
 
 
-def _exact_envelope(store: Store, buckets: int, start: int | None, end: int | None) -> str:
-    found = store.envelope(RUN, "a", buckets, start, end)
+def _exact_envelope(store: Store, buckets: int, start: int | None, end: int | None, attempt: int | None = None) -> str:
+    found = store.envelope(RUN, "a", buckets, start, end, attempt)
     exact = [found.start.tolist(), found.end.tolist(), found.count.tolist(), found.first.tolist(), found.last.tolist()]
     return repr([*exact, (found.min + 0.0).tolist(), (found.max + 0.0).tolist()])

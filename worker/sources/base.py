@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from flightlog.schema.blocks import Block
@@ -27,6 +27,13 @@ class Source(Protocol):
     @property
     def is_live(self) -> bool:
         """Whether a producer may still write to what this source reads."""
+
+    @property
+    def has_lost_writers(self) -> bool:
+        """Whether a writer has died here without saying that it ends, so that its run may be lost."""
+
+    def living(self) -> Collection[str]:
+        """Return the subjects of which a writer is known to live, or is not known to have died, whatever was heard of it."""
 
     def close(self) -> None:
         """Let go of everything that the source opened."""

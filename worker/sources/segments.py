@@ -32,14 +32,12 @@ class OpenSegment:
     damaged: bool = False
 
     @staticmethod
-    def open(path: Path) -> OpenSegment:
-        """Open a segment. Raises `frames.NotASegment`, also for a file under another segment's name, or `OSError` when it is gone."""
-        try:
-            descriptor, writable = os.open(path, os.O_RDWR), True
-        except FileNotFoundError:
-            raise
-        except OSError:  # it may only be read
-            descriptor, writable = os.open(path, os.O_RDONLY), False
+    def open(path: Path, *, ours: bool = True) -> OpenSegment:
+        """Open a segment; one that is not ours is only read.
+
+        Raises `frames.NotASegment`, also for a file under another segment's name, or `OSError` when it is gone.
+        """
+        descriptor, writable = _open_file(path, ours=ours)
         try:
             header = frames.SegmentHeader.from_bytes(os.pread(descriptor, frames.HEADER_SIZE, 0))
             if (header.writer, header.number) != frames.parse_segment_name(path.name):
@@ -101,6 +99,16 @@ class OpenSegment:
     def close(self) -> None:
         """Close the file, and with it the lock if we have it."""
         os.close(self.descriptor)
+
+
+def _open_file(path: Path, *, ours: bool) -> tuple[int, bool]:
+    """Return the descriptor of a file, and whether it may be written."""
+    try:
+        return os.open(path, os.O_RDWR if ours else os.O_RDONLY), ours
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return os.open(path, os.O_RDONLY), False
 
 
 def take_lock(descriptor: int) -> bool:

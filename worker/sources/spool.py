@@ -43,8 +43,20 @@ class SpoolSource:
         self._folder = folder
         self._position = position
         self._tails: dict[WriterId, Tail] = {}
-        self._aside: set[WriterId] = set()
-        self._bell = _open_bell(folder / DOORBELL)
+        self._aside: dict[WriterId, str | None] = {}
+        self._has_lost_writers = False
+        self._bell = self._hang_bell()
+
+    def _hang_bell(self) -> int | None:
+        return _open_bell(self._folder / DOORBELL)
+
+    def _tail(self, writer: WriterId) -> Tail:
+        return Tail(self._folder, writer)
+
+    def _pass_over(self, entry: os.DirEntry[str]) -> None:
+        """Look at a file of the folder that is no segment."""
+        if entry.name.endswith(frames.NEW_SUFFIX):
+            _delete_stale(entry)
 
     def take(self, limit: int) -> list[Block | Gap]:
         """Return what is there now, about `limit` events or `BATCH_BYTES` at the most. Whoever was served last waits longest the next time.
@@ -58,9 +70,15 @@ class SpoolSource:
         for writer, tail in list(self._tails.items()):
             if events <= 0 or size <= 0:
                 break
-            with self._guarded(tail):
-                if self._is_ready(tail):
-                    self._tails[writer] = self._tails.pop(writer)
+            try:
+                is_ready = self._is_ready(tail)
+            except StoreUnavailable:
+                if items:
+                    break  # what has been read must not be lost with the error, which comes again
+                raise
+            if is_ready:
+                self._tails[writer] = self._tails.pop(writer)
+                with self._guarded(tail):
                     for item in _read(tail, max(events // 2, 1), size):
                         items.append(item)
                         events, size = events - _events(item), size - _bytes(item)
@@ -75,23 +93,26 @@ class SpoolSource:
             raise
         except frames.NewerVersion as error:
             log.warning("the journal of writer %s is left for a newer worker: %s", tail.writer, error)
-            self._set_aside(tail)
+            self.set_aside(tail.writer)
         except Exception:
             log.exception("the journal of writer %s cannot be followed and is left as it is until the next worker comes", tail.writer)
-            self._set_aside(tail)
+            self.set_aside(tail.writer)
 
-    def _set_aside(self, tail: Tail) -> None:
-        self._aside.add(tail.writer)
-        self._tails.pop(tail.writer).close()
+    def set_aside(self, writer: WriterId) -> None:
+        """Leave a journal as it is until the next worker comes."""
+        tail = self._tails.pop(writer, None)
+        self._aside[writer] = None if tail is None else tail.subject
+        if tail is not None:
+            tail.close()
 
     def _is_ready(self, tail: Tail) -> bool:
-        """Whether the tail knows where to begin; asks the store the first time."""
-        if tail.subject is None:
-            subject = tail.identify()
-            if subject is None:
-                return False
-            tail.start_at(self._position(subject, tail.writer))
-        return True
+        """Whether the tail knows where to begin; asks the store until it has said so. Raises `StoreUnavailable`."""
+        if not tail.is_placed:
+            with self._guarded(tail):
+                subject = tail.identify()
+                if subject is not None:
+                    tail.start_at(self._position(subject, tail.writer))
+        return tail.is_placed
 
     def _find_segments(self) -> None:
         found: dict[WriterId, list[int]] = {}
@@ -101,15 +122,28 @@ class SpoolSource:
                 continue
             if parsed is not None:
                 found.setdefault(parsed[0], []).append(parsed[1])
-            elif entry.name.endswith(frames.NEW_SUFFIX):
-                _delete_stale(entry)
-        for writer, numbers in found.items():
+            else:
+                self._pass_over(entry)
+        for writer, numbers in sorted(found.items(), key=self._age):
             tail = self._tails.get(writer)
             if tail is None:
-                tail = self._tails[writer] = Tail(self._folder, writer)
+                tail = self._tails[writer] = self._tail(writer)
             tail.segments = sorted(set(numbers) - tail.kept)
         for writer in [writer for writer, tail in self._tails.items() if not tail.segments and writer not in found]:
-            self._tails.pop(writer).close()
+            tail = self._tails.pop(writer)
+            self._has_lost_writers |= tail.abandoned
+            tail.close()
+
+    def _age(self, found: tuple[WriterId, list[int]]) -> int:
+        """Return when a journal that is new here began, ms: the store should hear of an earlier attempt before it hears of a later one."""
+        writer, numbers = found
+        if writer in self._tails:
+            return 0
+        try:
+            header, _ = frames.read_header(self._folder / frames.segment_name(writer, min(numbers)))
+        except (OSError, frames.NotASegment):
+            return 0  # whoever reads it will say why
+        return header.created
 
     def acknowledge(self, applied: Applied) -> None:
         """Write the positions into the journals' headers and delete the segments that the store has whole."""
@@ -159,6 +193,16 @@ class SpoolSource:
     def is_live(self) -> bool:
         """Whether there are journals that are not read to their end."""
         return any(tail.segments for tail in self._tails.values())
+
+    @property
+    def has_lost_writers(self) -> bool:
+        """See `Source.has_lost_writers`: the lock of a journal that was not closed was free."""
+        return self._has_lost_writers or any(tail.abandoned for tail in self._tails.values())
+
+    def living(self) -> set[str]:
+        """See `Source.living`. When there is nothing to take, what is left of a journal belongs to a living writer."""
+        subjects = {tail.subject for tail in self._tails.values() if tail.segments}
+        return {subject for subject in (*subjects, *self._aside.values()) if subject is not None}
 
     def close(self) -> None:
         """Close all files."""

@@ -17,6 +17,8 @@ log = logging.getLogger("flightlog.worker")
 
 BATCH_BYTES = 64 << 20
 """A batch ends with the entry that brings its payloads to this size."""
+PAGE, PAGE_BYTES = 16, 16 << 20
+"""Entries that are fetched at once, fewer after a page of more bytes: most have kilobytes, but each may have 65 MiB."""
 BEFORE_ALL = b"0"
 EXCERPT = 1 << 20
 
@@ -29,6 +31,7 @@ class StreamSource:
         self._streams, self._shard, self._position = streams, shard, position
         self._last = BEFORE_ALL
         self._page: deque[tuple[bytes, bytes]] = deque()
+        self._page_size = 1
         self._damaged = 0
 
     def take(self, limit: int) -> list[Block | Gap]:
@@ -44,7 +47,10 @@ class StreamSource:
 
     def _fetch(self) -> bool:
         if not self._page:
-            self._page.extend(self._streams.read(self._shard, self._last))
+            found = self._streams.read(self._shard, self._last, self._page_size)
+            is_small = sum(len(entry) for _, entry in found) < PAGE_BYTES
+            self._page_size = min(4 * self._page_size, PAGE) if is_small else 1
+            self._page.extend(found)
         return bool(self._page)
 
     def _item(self, entry: bytes) -> Block | Gap:
@@ -81,6 +87,12 @@ class StreamSource:
     def is_live(self) -> bool:
         """Whether entries may come: always."""
         return True
+
+    has_lost_writers = False
+
+    def living(self) -> tuple[str, ...]:
+        """Nobody is known to live but by what is heard: the writers are on other machines."""
+        return ()
 
     def close(self) -> None:
         """Let go of nothing: the connection is its owner's."""

@@ -50,7 +50,8 @@ class Tail:
     """Reads one writer's segments in order and remembers how far the store has come.
 
     `sequence` says what is read next; `committed` what the store has. `segments` are the numbers of the files not yet freed, `kept` those
-    of files that may not be deleted. `setbacks` counts how often in a row the store took nothing of what was read.
+    of files that may not be deleted. `is_placed` says whether the store's position is known. `setbacks` counts how often in a row the store
+    took nothing of what was read. `abandoned` says that the writer has died without closing its journal.
     """
 
     def __init__(self, folder: Path, writer: WriterId, position: int | None = None) -> None:
@@ -60,9 +61,11 @@ class Tail:
         self.committed = position or 0
         self.sequence = self.committed
         self.rejected = 0
+        self.is_placed = position is not None
         self.segments: list[int] = []
         self.kept: set[int] = set()
         self.setbacks = 0
+        self.abandoned = False
         self._folder = folder
         self._waited_for: int | None = None
         self._current: OpenSegment | None = None
@@ -84,6 +87,7 @@ class Tail:
 
     def start_at(self, position: int) -> None:
         """Begin where the store is."""
+        self.is_placed = True
         self.committed = self.sequence = position
         if self._current is not None:
             self._tell_committed(self._current)
@@ -100,7 +104,7 @@ class Tail:
         """Open the next segment that has begun. One of a dead writer that has not is deleted, one that cannot be read set aside."""
         for number in [number for number in self.segments if number > self._last_finished]:
             try:
-                segment = OpenSegment.open(self.path(number))
+                segment = self._opened(number)
             except frames.NewerVersion:
                 raise
             except frames.Blank as error:
@@ -114,6 +118,9 @@ class Tail:
                 self._begin(segment)
                 return True
         return False
+
+    def _opened(self, number: int) -> OpenSegment:
+        return OpenSegment.open(self.path(number))
 
     def _begin(self, segment: OpenSegment) -> None:
         self._current = segment
@@ -204,13 +211,13 @@ class Tail:
 
     def _first_sequence(self, number: int) -> int | None:
         try:
-            segment = OpenSegment.open(self.path(number))
+            segment = self._opened(number)
         except (OSError, frames.NotASegment):
             return None
         segment.close()
         return segment.header.first_sequence
 
-    def _missing_before(self, segment: OpenSegment) -> Gap:
+    def _missing_before(self, segment: OpenSegment) -> Gap | None:
         message = f"{self._at - self.sequence} events of the journal before segment {segment.path.name} are missing"
         return self._gap("missing", message, self._at)
 
@@ -220,7 +227,9 @@ class Tail:
         if end is not None:
             return Bounds(end)
         later = self._later_start(segment)
-        return Bounds(later) if later is not None or segment.is_abandoned() else None
+        if later is None:
+            self.abandoned = segment.is_abandoned()
+        return Bounds(later) if later is not None or self.abandoned else None
 
     def _next(self, segment: OpenSegment) -> Block | Gap | None:
         """Return the next events that the store does not have; None where there are no more whole records, and `_ending` says why."""

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from flightlog.cli import exits, runs
+from flightlog.cli import exits, imports, runs
 from flightlog.cli.doctor import doctor
 from flightlog.cli.status import status
+from flightlog.cli.sync import sync
 from flightlog.cli.versions import flightlog_version
 from flightlog.cli.worker import WorkerCommand, ship, worker
 from flightlog.schema.errors import FlightlogException
@@ -27,6 +28,8 @@ app.command(epilog=exits.SENTENCE)(ship)
 app.command(epilog=exits.SENTENCE)(status)
 app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
+app.command(epilog=exits.SENTENCE)(sync)
+app.add_typer(imports.app, name="import")
 
 
 def _print_version(wanted: bool) -> None:

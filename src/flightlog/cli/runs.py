@@ -11,7 +11,7 @@ from flightlog.cli import exits, output, places
 from flightlog.cli.options import AsJson, TrackingUri
 from flightlog.cli.output import Column
 from flightlog.cli.searches import all_experiments, find_experiment
-from flightlog.schema.entities import DeadLetter, MetricSummary, Point, Run, RunInfo, ViewType
+from flightlog.schema.entities import Attempt, DeadLetter, MetricSummary, Point, Run, RunInfo, ViewType
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.limits import check_run_id
 from flightlog.stores.base import RunReader
@@ -29,6 +29,7 @@ METRIC_COLUMNS = (
     *(Column(heading, right=True) for heading in ("count", "first", "last", "min", "max", "last step", "NaN, inf")),
 )
 PAIR_COLUMNS = (Column("key", folds=True), Column("value", folds=True))
+ATTEMPT_COLUMNS = (Column("attempt", right=True), Column("began"), Column("from step", right=True))
 ARTIFACT_COLUMNS = (Column("artifact", folds=True), Column("size", right=True), Column("state"), Column("reason", folds=True))
 LETTER_COLUMNS = (
     Column("writer"),
@@ -72,15 +73,16 @@ def show_run(
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one run: what it is, its params, tags, metrics and artifacts, and events of it that could not be filed."""
+    """Show one run: what it is, its attempts, params, tags, metrics and artifacts, and events of it that could not be filed."""
     with places.opened(places.find(tracking_uri)) as store:
         run = store.get_run(check_run_id(run_id))
-        artifacts, letters, dropped = store.artifacts(run_id), store.dead_letters(run_id), store.dropped().get(run_id, 0)
+        attempts, artifacts = store.attempts(run_id), store.artifacts(run_id)
+        letters, dropped = store.dead_letters(run_id), store.dropped().get(run_id, 0)
         experiment = store.get_experiment(run.info.experiment_id).name
     if as_json:
-        output.print_json(_whole_document(run, experiment, artifacts, letters, dropped))
+        output.print_json(_whole_document(run, experiment, attempts, artifacts, letters, dropped))
     else:
-        _print_run(run, experiment, artifacts, letters, dropped)
+        _print_run(run, experiment, attempts, artifacts, letters, dropped)
 
 
 def _experiments(store: RunReader, chosen: Sequence[str]) -> dict[str, str]:
@@ -104,10 +106,16 @@ def _duration(info: RunInfo) -> str:
 
 
 def _whole_document(
-    run: Run, experiment: str, artifacts: Sequence[ArtifactState], letters: Sequence[DeadLetter], dropped: int
+    run: Run,
+    experiment: str,
+    attempts: Sequence[Attempt],
+    artifacts: Sequence[ArtifactState],
+    letters: Sequence[DeadLetter],
+    dropped: int,
 ) -> dict[str, Any]:
     return {
         "info": {**run.info.to_dictionary(), "experiment_name": experiment},
+        "attempts": [attempt.to_dictionary() for attempt in attempts],
         "params": run.data.params,
         "tags": run.data.tags,
         "metrics": {key: _metric(summary) for key, summary in run.data.metric_summaries.items()},
@@ -125,14 +133,24 @@ def _metric(summary: MetricSummary) -> dict[str, Any]:
     return {name: value for name, value in summary.to_dictionary().items() if name != "key"}
 
 
-def _print_run(run: Run, experiment: str, artifacts: Sequence[ArtifactState], letters: Sequence[DeadLetter], dropped: int) -> None:
+def _print_run(
+    run: Run,
+    experiment: str,
+    attempts: Sequence[Attempt],
+    artifacts: Sequence[ArtifactState],
+    letters: Sequence[DeadLetter],
+    dropped: int,
+) -> None:
     output.print_facts(_facts(run.info, experiment, dropped))
+    if len(attempts) > 1:
+        rows = [(item.attempt, output.moment(item.time), item.from_step) for item in attempts]
+        _print_section("Attempts", ATTEMPT_COLUMNS, rows)
     _print_section("Params", PAIR_COLUMNS, sorted(run.data.params.items()))
     _print_section("Tags", PAIR_COLUMNS, sorted(run.data.tags.items()))
     _print_section("Metrics", METRIC_COLUMNS, [_metric_row(run.data.metric_summaries[key]) for key in sorted(run.data.metric_summaries)])
     _print_section("Artifacts", ARTIFACT_COLUMNS, [(item.path, output.size(item.size), item.state, item.reason) for item in artifacts])
-    rows = [(item.writer, item.sequence, item.count, item.reason, item.message) for item in letters]
-    _print_section("Events that could not be filed", LETTER_COLUMNS, rows)
+    unfiled = [(item.writer, item.sequence, item.count, item.reason, item.message) for item in letters]
+    _print_section("Events that could not be filed", LETTER_COLUMNS, unfiled)
 
 
 def _facts(info: RunInfo, experiment: str, dropped: int) -> list[tuple[str, object]]:
@@ -141,6 +159,7 @@ def _facts(info: RunInfo, experiment: str, dropped: int) -> list[tuple[str, obje
         ("name", info.run_name),
         ("experiment", f"{experiment} ({info.experiment_id})"),
         ("status", info.status if info.lifecycle_stage == "active" else f"{info.status}, {info.lifecycle_stage}"),
+        *([("reason", info.status_reason)] if info.status_reason else []),
         ("user", info.user_id),
         ("started", output.moment(info.start_time)),
         ("ended", output.moment(info.end_time)),

@@ -97,7 +97,7 @@ def worker(
         _start(location, idle)
         return
     with _operating(place, log_format, log_level, spool=location.spool) as observer:
-        done = run_spool_worker(replace(location, queue_uri=None), idle, observer)
+        done = run_spool_worker(replace(location, queue_uri=None), idle, Settings.from_environ(os.environ).lost_after, observer)
     if not done:
         _refuse(location)
 

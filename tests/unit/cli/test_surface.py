@@ -89,7 +89,14 @@ def test_the_version_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"flightlog \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 
 
-SAMPLES = {"asynchronous": "false", "start_worker": "false", "spool_full": "raise", "log_format": "json", "log_level": "debug"}
+SAMPLES = {
+    "asynchronous": "false",
+    "start_worker": "false",
+    "spool_full": "raise",
+    "lost_after": "90",
+    "log_format": "json",
+    "log_level": "debug",
+}
 
 
 @pytest.mark.parametrize("name", VARIABLES)

@@ -12,7 +12,7 @@ from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import Spool
 from flightlog.schema import frames
 from flightlog.schema.errors import JournalFull
-from flightlog.schema.events import EventsDropped, MetricsLogged, ParamLogged, RunEnded
+from flightlog.schema.events import EventsDropped, MetricsLogged, ParamLogged, RunEnded, WriterAlive
 from flightlog.schema.settings import FullPolicy
 from flightlog.stores.memory import MemoryStore
 from flightlog.worker.ingest import Ingest
@@ -186,3 +186,74 @@ def test_what_was_dropped_is_told_before_the_events_that_follow(folder: Path) ->
     store = _file(folder)
     codes = [payload[1] for block in store.ledger() for payload in block.records.payloads()]
     assert codes[-2:] == [EventsDropped.code, MetricsLogged.code]
+
+
+def _codes(folder: Path) -> list[int]:
+    """Return the types of the events that a folder's journals hold; metrics and others alike have theirs in the second byte."""
+    return [payload[1] for block in _file(folder).ledger() for payload in block.records.payloads()]
+
+
+def test_a_silent_journal_says_that_its_writer_lives(journal: Journal, folder: Path) -> None:
+    Recorder(journal).metric("loss", 0.0)
+    journal.say_alive(0.0)
+    journal.say_alive(0.0)
+    journal.say_alive(0.0)
+    journal.say_alive(3600.0)
+    Recorder(journal).metric("loss", 1.0, 1)
+    assert _codes(folder) == [MetricsLogged.code, WriterAlive.code, MetricsLogged.code]
+
+
+def test_a_journal_that_is_written_to_needs_no_heartbeat(journal: Journal, folder: Path) -> None:
+    for step in range(5):
+        Recorder(journal).metric("loss", 0.0, step)
+        journal.say_alive(0.0)
+    assert _codes(folder) == [MetricsLogged.code] * 5
+
+
+def test_a_journal_that_has_not_begun_or_is_closed_or_is_the_parents_stays_silent(journal: Journal, folder: Path) -> None:
+    journal.say_alive(0.0)
+    assert not folder.exists()
+    Recorder(journal).metric("loss", 0.0)
+    journal.say_alive(0.0)
+    journal.close()
+    journal.say_alive(0.0)
+    journal.abandon()
+    journal.say_alive(0.0)
+    assert (journal.sequence, _codes(folder)) == (0, [MetricsLogged.code])
+
+
+def test_what_a_signal_handler_logs_inside_a_heartbeat_follows_it(journal: Journal, folder: Path) -> None:
+    recorder = Recorder(journal)
+    recorder.metric("loss", 0.0)
+    journal.say_alive(0.0)
+    put = journal._put_heartbeat
+
+    def interrupted() -> None:
+        recorder.metric("loss", 1.0, 1)
+        put()
+
+    journal._put_heartbeat = interrupted  # type: ignore[method-assign]  # as if a signal came just then
+    journal.say_alive(0.0)
+    assert _codes(folder) == [MetricsLogged.code, WriterAlive.code, MetricsLogged.code]
+
+
+def test_heartbeats_ask_for_the_next_segment_and_move_on_to_it_but_never_make_it(folder: Path) -> None:
+    woken: list[None] = []
+    journal = Journal(RUN, Spool(folder, 1 << 30, "drop"), lambda: woken.append(None))
+    Recorder(journal).metric("loss", 0.0)
+    woken.clear()
+    journal.say_alive(0.0)
+    sequence = -1
+    while journal.sequence != sequence:
+        sequence = journal.sequence
+        journal.say_alive(0.0)
+        journal.say_alive(0.0)
+    assert (len(woken), len(_headers(folder))) == (1, 1), "it asks once, and is silent where it would have to wait for the disk"
+    journal.prepare()
+    journal.say_alive(0.0)
+    journal.say_alive(0.0)
+    assert journal.sequence > sequence
+    Recorder(journal).metric("loss", 1.0, 1)
+    journal.close()
+    journal.release()
+    assert _values(folder) == [0.0, 1.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,3 +158,29 @@ def test_a_forked_child_looks_after_its_journals(producer: Producer, caretaker: 
     assert caretaker.is_at_work is False
     recorder.metric("m", 2.0)
     assert caretaker.is_at_work
+
+
+def test_the_caretaker_keeps_silent_runs_alive_and_says_nothing_for_experiments(tmp_path: Path, caretaker: Caretaker) -> None:
+    settings = Settings(start_worker=False, heartbeat=0.001)
+    producer = Producer(locate(tmp_path, settings), settings, caretaker)
+    producer.log_metric(RUN, "loss", 1.0)
+    producer.create_experiment("7", "seven")
+    for _ in range(3):
+        producer.tend()
+        time.sleep(0.002)
+    runs, experiments = (producer.recorder(subject).journal.sequence for subject in (RUN, "experiment:7"))
+    producer.close()
+    producer.release()
+    assert runs >= 2
+    assert experiments == 1
+
+
+def test_no_heartbeat_is_written_where_it_is_turned_off(tmp_path: Path, caretaker: Caretaker) -> None:
+    settings = Settings(start_worker=False, heartbeat=0.0)
+    producer = Producer(locate(tmp_path, settings), settings, caretaker)
+    producer.log_metric(RUN, "loss", 1.0)
+    for _ in range(3):
+        producer.tend()
+    assert producer.recorder(RUN).journal.sequence == 1
+    producer.close()
+    producer.release()

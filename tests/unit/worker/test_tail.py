@@ -195,3 +195,39 @@ def test_a_journal_that_may_only_be_read_is_filed_once_and_kept(tmp_path: Path) 
             source.close()
     assert path.exists()
     assert store.get_run(RUN).data.params == {"a": "x"}
+
+
+def test_a_source_tells_living_writers_from_those_that_died_without_a_word(tmp_path: Path) -> None:
+    store = MemoryStore()
+    _segment(tmp_path, 0, 0, "a")
+    living = _segment(tmp_path, 0, 0, "a", writer=OTHER)
+    source = SpoolSource(tmp_path, store.position)
+    with _written_by_a_living_process(living):
+        assert not source.has_lost_writers
+        Ingest(source, store, Uploads(tmp_path, store)).drain()
+        assert (source.has_lost_writers, source.living()) == (True, {RUN})
+    Ingest(source, store, Uploads(tmp_path, store)).drain()
+    assert source.living() == set()
+    source.close()
+
+
+def test_a_journal_that_is_closed_is_no_loss(tmp_path: Path) -> None:
+    store = MemoryStore()
+    _segment(tmp_path, 0, 0, "a", state=frames.CLOSED)
+    source = SpoolSource(tmp_path, store.position)
+    Ingest(source, store, Uploads(tmp_path, store)).drain()
+    assert (source.has_lost_writers, source.living()) == (False, set())
+    source.close()
+
+
+def test_of_journals_that_are_found_together_the_earliest_is_read_first(tmp_path: Path) -> None:
+    for created, digit in ((3, "1"), (1, "2"), (2, "3")):
+        writer = WriterId(digit * 32)
+        path = _segment(tmp_path, 0, 0, "a", state=frames.CLOSED, writer=writer)
+        header = frames.SegmentHeader(writer, RUN, 0, 0, CAPACITY, created).to_bytes()
+        path.write_bytes(header + path.read_bytes()[len(header) :])
+    store = MemoryStore()
+    source = SpoolSource(tmp_path, store.position)
+    Ingest(source, store, Uploads(tmp_path, store)).drain()
+    source.close()
+    assert [block.writer[0] for block in store.ledger()] == ["2", "3", "1"]

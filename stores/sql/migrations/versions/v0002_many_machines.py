@@ -26,6 +26,7 @@ metadata = MetaData(
     }
 )
 runs = Table("runs", metadata, Column("id", BigKey, primary_key=True))  # what the new tables refer to
+writers = Table("writers", metadata, Column("id", BigKey, primary_key=True), Column("attempt", Integer))
 
 stripes = Table("stripes", metadata, Column("id", SmallInteger, primary_key=True, autoincrement=False))
 
@@ -63,7 +64,8 @@ def upgrade() -> None:
     connection = op.get_bind()
     create_tables(connection, [stripes, attempts, archives, tombstones])
     seed(connection, stripes, [{"id": number} for number in range(STRIPES)])
-    add_columns(connection, "writers", _attempt())
+    add_columns(connection, "writers", Column("attempt", Integer))
+    op.execute(writers.update().where(writers.c.attempt.is_(None)).values(attempt=0))
     add_columns(connection, "runs", _attempt(), Column("status_reason", LongText), Column("lost_status", ExactText(16)))
     add_columns(connection, "metric_chunks", _attempt())
     if connection.dialect.name == "postgresql":
