@@ -141,8 +141,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], folder: Path) ->
 
 
 def test_a_trainer_a_shipper_and_two_workers_file_a_run_as_the_compose_file_has_them(deployment: Deployment, tmp_path: Path) -> None:
-    folder = tmp_path / "elsewhere"
-    folder.mkdir()
+    folder = made(tmp_path / "elsewhere")
+    make_bucket(deployment, folder)
     with ExitStack() as stack:
         workers = [stack.enter_context(serving("worker", deployment, made(folder / name))) for name in ("one", "two")]
         shipper = stack.enter_context(serving("shipper", deployment, folder))
@@ -157,13 +157,18 @@ def test_a_trainer_a_shipper_and_two_workers_file_a_run_as_the_compose_file_has_
 
         assert sum(worker.metrics()["flightlog_events_filed_total"] for worker in workers) >= 1_000
         assert shipper.metrics()["flightlog_shipped_events_total"] >= 1_000
-        assert shipper.metrics()["flightlog_spool_lag_events"] == 0
+        wait_until(lambda: shipper.metrics()["flightlog_spool_lag_events"] == 0)  # what became of the artifact is an event that comes last
         assert [worker.metrics()["flightlog_queue_workers"] for worker in workers] == [2, 2]
         status = json.loads(run([sys.executable, "-m", "flightlog", "status", "--json"], deployment.environment("worker"), folder))
         assert [process["kind"] for process in status["queue"]["processes"]] == ["shipper", "worker", "worker"]
         assert (status["queue"]["entries"], status["queue"]["error"], status["total"]["lag_events"]) == (0, None, 0)
     assert all(line["level"] != "ERROR" or "artifact" in line["message"] for line in shipper.lines())
     assert any(line.get("events", 0) >= 1_000 for worker in workers for line in worker.lines())
+
+
+def make_bucket(deployment: Deployment, folder: Path) -> None:
+    service = SERVICES["bucket"]
+    run([sys.executable, *service["entrypoint"][1:], *service["command"]], deployment.environment("bucket"), folder)
 
 
 def made(folder: Path) -> Path:
@@ -174,7 +179,7 @@ def made(folder: Path) -> Path:
 def test_the_bucket_is_made_once(deployment: Deployment, tmp_path: Path) -> None:
     environment = deployment.environment("bucket")
     for _ in range(2):
-        run([sys.executable, *SERVICES["bucket"]["entrypoint"][1:], *SERVICES["bucket"]["command"]], environment, tmp_path)
+        make_bucket(deployment, tmp_path)
     client = boto3.client(
         "s3",
         endpoint_url=deployment.s3,
