@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Protocol
@@ -108,19 +108,21 @@ class _Commit:
 class Tally:
     """Counts, and remembers the commits of the last minute. Any thread may ask for its summary."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds that never run backwards."""
+        self._clock = clock
         self._lock = threading.Lock()
         self._commits: deque[_Commit] = deque(maxlen=REMEMBERED)
         self._counts: Counter[str] = Counter()
         self._letters: Counter[str] = Counter()
         self._unavailable = 0.0
         self._under_way = 0
-        self._began = time.monotonic()
+        self._began = clock()
 
     def filed(self, applied: Applied, seconds: float) -> None:
         """See `Observer.filed`."""
         with self._lock:
-            self._commits.append(_Commit(time.monotonic(), seconds, applied.events))
+            self._commits.append(_Commit(self._clock(), seconds, applied.events))
             self._counts["events"] += applied.events
             self._counts["batches"] += 1
             self._letters.update(letter.reason for letter in applied.letters)
@@ -147,7 +149,7 @@ class Tally:
 
     def summary(self) -> Summary:
         """Return what was counted until now."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             recent = list(takewhile(lambda commit: now - commit.time < WINDOW, reversed(self._commits)))
             counts, letters, unavailable = dict(self._counts), dict(self._letters), self._unavailable

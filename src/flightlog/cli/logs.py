@@ -16,7 +16,7 @@ from flightlog.schema.settings import LogFormat, LogLevel
 TEXT = "%(asctime)s %(levelname)s %(process)d %(message)s"
 KNOWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest was given through `extra`."""
-TALKATIVE = ("alembic", "rq", "botocore", "boto3", "urllib3", "s3transfer")
+TALKATIVE = ("alembic", "rq", "rq.worker", "botocore", "boto3", "urllib3", "s3transfer")
 """Libraries of which only warnings matter."""
 
 

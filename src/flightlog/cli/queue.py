@@ -17,13 +17,8 @@ if TYPE_CHECKING:
     from flightlog.worker.presence import Process
     from flightlog.worker.traffic import Shard, Traffic
 
-COLUMNS = (
-    Column("process"),
-    *(
-        Column(heading, right=True)
-        for heading in ("events/s", "batches/s", "commit p50", "p99", "events", "under way", "lag", "oldest", "said")
-    ),
-)
+MEASURES = ("events/s", "batches/s", "commit p50", "p99", "events", "under way", "lag", "oldest", "said")
+COLUMNS = (Column("process"), *(Column(heading, right=True) for heading in MEASURES))
 NUMBERS = {
     "events": "events",
     "batches": "batches",

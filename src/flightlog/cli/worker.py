@@ -92,6 +92,8 @@ def worker(
             _read_queue(location, burst, observer)
         return
     if detach:
+        if metrics_port is not None:
+            raise InvalidParameter("a detached worker serves no metrics; leave out --metrics-port, or run it without --detach")
         _start(location, idle)
         return
     with _operating(place, log_format, log_level, spool=location.spool) as observer:
