@@ -13,6 +13,7 @@ import psutil
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
+from fleet import Fleet, fleet_of
 from services import MariaServer, Missing, PostgresServer, RedisServer, S3Server, ServerKind, absent, running
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,6 +67,16 @@ def _served(kind: type[ServerKind]) -> Iterator[ServerKind]:
 def redis_server(nothing_is_left_behind: None) -> Iterator[RedisServer]:
     """Give a private Redis, started with the first test that asks for it. A test that kills it starts it again."""
     yield from _served(RedisServer)
+
+
+@pytest.fixture
+def fleet(redis_server: RedisServer, tmp_path: Path, clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+    """Give an empty queue, whose training side knows no store, and what is needed to run workers."""
+    monkeypatch.delenv("FLIGHTLOG_TRACKING_URI")
+    monkeypatch.setenv("FLIGHTLOG_QUEUE_URI", redis_server.url)
+    with fleet_of(redis_server, tmp_path) as fleet:
+        fleet.client.flushall()
+        yield fleet
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ make it good again. Every method raises `QueueUnavailable` when Redis cannot be 
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,10 +28,12 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from flightlog.schema.entities import DeadLetter
-from flightlog.schema.errors import QueueUnavailable
+from flightlog.schema.errors import InvalidParameter, QueueUnavailable
 from flightlog.schema.ids import WriterId
 from flightlog.schema.names import SHARDS, shard_key, shard_of
 from flightlog.schema.settings import without_password
+
+log = logging.getLogger("flightlog.worker")
 
 FIELD = b"e"
 WATCH = "flightlog:watch"
@@ -178,9 +181,16 @@ class Streams:
         return [_progress(*said) for said in zip(committed, rejected, strict=True)]
 
     def is_full(self) -> bool:
-        """Whether so much of the memory that Redis may use is in use that no more should be sent."""
+        """Whether so much of the memory that Redis may use is in use that no more should be sent.
+
+        False where Redis does not say so: then it refuses when it is full.
+        """
         with self.guarded():
-            said: Any = self.redis.info("memory")
+            try:
+                said: Any = self.redis.info("memory")
+            except ResponseError as error:
+                log.debug("the queue %s does not say how full it is: %s", self.place, error)
+                return False
         most = int(said.get("maxmemory", 0))
         return most > 0 and int(said.get("used_memory", 0)) > FULL * most
 
@@ -277,9 +287,18 @@ class Lease:
 
 
 def connect(queue_uri: str, timeout: float | None = TIMEOUT) -> Redis:
-    """Return a client for a queue URI. It gives up on a call after `timeout` seconds; whoever calls tries again."""
+    """Return a client for a queue URI. It gives up on a call after `timeout` seconds; whoever calls tries again.
+
+    Raises `InvalidParameter` for a URI that cannot be understood.
+    """
     again_at_once = Retry(NoBackoff(), 1)  # for connections that died unnoticed; longer waits are the business of whoever calls
-    return Redis.from_url(queue_uri, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=timeout, retry=again_at_once)
+    try:
+        return Redis.from_url(queue_uri, socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=timeout, retry=again_at_once)
+    except ValueError:
+        place = without_password(queue_uri)
+        raise InvalidParameter(
+            f"the queue URI {place!r} cannot be understood; in its password the characters / ? # @ must be written as %2F %3F %23 %40"
+        ) from None  # what was raised may hold a part of the password
 
 
 def _by_shard(subjects: Iterable[str]) -> dict[int, list[int]]:

@@ -10,7 +10,9 @@ import pytest
 from flightlog.stores.memory import MemoryStore
 from flightlog.worker.ingest import Ingest
 from flightlog.worker.sources.spool import SpoolSource
+from flightlog.worker.streams import Streams
 from flightlog.worker.uploads import Uploads
+from queues import fake_streams
 
 Drain = Callable[[], int]
 
@@ -31,3 +33,11 @@ def source(tmp_path: Path, store: MemoryStore) -> Iterator[SpoolSource]:
 def drain(tmp_path: Path, store: MemoryStore, source: SpoolSource) -> Drain:
     """File what is there, with one worker throughout."""
     return Ingest(source, store, Uploads(tmp_path, store)).drain
+
+
+@pytest.fixture
+def streams() -> Iterator[Streams]:
+    """Give a queue in no Redis."""
+    streams = fake_streams()
+    yield streams
+    streams.close()

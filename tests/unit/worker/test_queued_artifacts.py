@@ -1,0 +1,128 @@
+"""Artifacts of runs whose events travel through the queue: announced by the worker, stored by the machine that has the file."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from flightlog.schema.codec import encode
+from flightlog.schema.events import ArtifactLogged, RunStarted
+from flightlog.schema.names import SNAPSHOTS, UPLOADS
+from flightlog.stores.memory import MemoryStore
+from flightlog.worker.queued_artifacts import Announcements, QueuedArtifacts
+from flightlog.worker.sources.spool import SpoolSource
+from flightlog.worker.streams import Streams
+from flightlog.worker.upload_thread import UploadThread
+from flightlog.worker.uploads import Uploads
+from journals import RUN, write_segment
+
+SNAPSHOT = "c" * 32
+
+
+def _log_artifact(folder: Path, root: Path, store: MemoryStore, streams: Streams, path: str = "a/result.txt") -> None:
+    """Log an artifact as a producer does, and file its event as a worker does."""
+    started = RunStarted(time=1, experiment_id="0", artifact_uri=str(root), run_name="r", user_id="me", start_time=1)
+    logged = ArtifactLogged(time=1, path=path, size=5, snapshot=SNAPSHOT)
+    write_segment(folder, encode(started), encode(logged))
+    (folder / SNAPSHOTS).mkdir(exist_ok=True)
+    (folder / SNAPSHOTS / SNAPSHOT).write_bytes(b"hello")
+    source = SpoolSource(folder, store.position)
+    items = source.take(10)
+    source.acknowledge(store.apply(items))
+    source.close()
+    Announcements(streams, store).run(items)
+
+
+def _file_notes(folder: Path, store: MemoryStore) -> None:
+    source = SpoolSource(folder, store.position)
+    source.acknowledge(store.apply(source.take(10)))
+    source.close()
+
+
+@pytest.fixture
+def uploads(tmp_path: Path, streams: Streams) -> Uploads:
+    return Uploads(tmp_path, QueuedArtifacts(streams, tmp_path))
+
+
+def test_an_announced_artifact_is_stored_and_its_outcome_told_as_an_event(
+    tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads
+) -> None:
+    root = tmp_path / "root"
+    _log_artifact(tmp_path, root, store, streams)
+    assert UploadThread(uploads).finish() == 1
+    assert (root / "a" / "result.txt").read_bytes() == b"hello"
+    assert uploads.snapshots() == []
+    assert streams.redis.hlen(UPLOADS) == 0
+    _file_notes(tmp_path, store)
+    assert [(item.path, item.state) for item in store.artifacts(RUN)] == [("a/result.txt", "stored")]
+
+
+def test_an_artifact_that_cannot_be_stored_says_why(tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads) -> None:
+    (tmp_path / "root").write_text("a file in the way")
+    _log_artifact(tmp_path, tmp_path / "root", store, streams)
+    uploads.run()
+    _file_notes(tmp_path, store)
+    found = store.artifacts(RUN)[0]
+    assert found.state == "failed"
+    assert found.reason
+
+
+def test_what_redis_forgot_is_announced_again(tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads) -> None:
+    _log_artifact(tmp_path, tmp_path / "root", store, streams)
+    streams.redis.flushall()
+    assert uploads.store_waiting() == 0
+    Announcements(streams, store).sweep()
+    assert uploads.store_waiting() == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\xc1",
+        b"",
+        msgpack.packb([RUN, "uri"]),
+        msgpack.packb([RUN, "uri", "path", "5"]),
+        msgpack.packb([1, "uri", "path", 5]),
+        msgpack.packb(["../run", "uri", "path", 5]),
+        msgpack.packb([RUN, [], "path", 5]),
+        b"\x94\xa1\xff\xa1u\xa1p\x05",
+    ],
+)
+def test_an_announcement_that_nobody_of_us_made_is_passed_over(tmp_path: Path, streams: Streams, uploads: Uploads, said: bytes) -> None:
+    (tmp_path / SNAPSHOTS).mkdir()
+    (tmp_path / SNAPSHOTS / SNAPSHOT).write_bytes(b"hello")
+    streams.redis.hset(UPLOADS, SNAPSHOT, said)
+    assert uploads.store_waiting() == 0
+    assert uploads.snapshots() == [SNAPSHOT]
+
+
+def test_a_thread_stores_what_waits_and_leaves_after_the_file_in_hand(
+    tmp_path: Path, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / SNAPSHOTS).mkdir()
+    for number in range(3):
+        snapshot = f"{number:032x}"
+        (tmp_path / SNAPSHOTS / snapshot).write_bytes(b"hello")
+        streams.redis.hset(UPLOADS, snapshot, msgpack.packb([RUN, str(tmp_path / "root"), f"{number}.txt", 5]))
+    uploads = Uploads(tmp_path, QueuedArtifacts(streams, tmp_path))
+    entered, go_on = threading.Event(), threading.Event()
+    settle = uploads._settle
+
+    def slowly(item: object) -> None:
+        entered.set()
+        go_on.wait(10)
+        settle(item)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(uploads, "_settle", slowly)
+    thread = UploadThread(uploads)
+    thread.look()
+    assert entered.wait(5)
+    thread.look()
+    uploads.stop()
+    go_on.set()
+    thread.close()
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["0.txt"]
+    assert len(uploads.snapshots()) == 2

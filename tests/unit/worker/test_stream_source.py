@@ -1,0 +1,106 @@
+"""A shard as a source: in order, from its beginning, within bounds, and past what is no entry."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from flightlog.schema.blocks import Block
+from flightlog.stores.base import Applied, Gap
+from flightlog.stores.memory import MemoryStore
+from flightlog.worker.ingest import Ingest
+from flightlog.worker.queued_artifacts import Announcements
+from flightlog.worker.sources import stream
+from flightlog.worker.sources.stream import StreamSource
+from flightlog.worker.streams import Streams
+from journals import RUN, WRITER
+from queues import SHARD, block, send, send_raw, waiting
+
+
+@pytest.fixture
+def source(streams: Streams, store: MemoryStore) -> StreamSource:
+    return StreamSource(streams, SHARD, store.position)
+
+
+def _drain(streams: Streams, store: MemoryStore, source: StreamSource) -> int:
+    return Ingest(source, store, Announcements(streams, store), sweeps=False).drain()
+
+
+def test_entries_come_in_order_and_again_until_they_are_acknowledged(streams: Streams, source: StreamSource) -> None:
+    send(streams, *(block("a", first=number) for number in range(40)))
+    firsts = [item.first_sequence for item in source.take(100) if isinstance(item, Block)]
+    assert firsts == list(range(40))
+    assert source.take(100) == []
+    source.rewind()
+    assert len(source.take(100)) == 40
+    source.acknowledge(Applied({WRITER: 40}))
+    source.rewind()
+    assert source.take(100) == []
+
+
+def test_what_came_after_the_batch_is_not_forgotten_with_it(streams: Streams, source: StreamSource) -> None:
+    send(streams, *(block("a", "b", first=2 * number) for number in range(5)))
+    assert len(source.take(4)) == 2
+    send(streams, block("c", first=10))
+    source.acknowledge(Applied({WRITER: 4}))
+    assert waiting(streams) == [(4, 6), (6, 8), (8, 10), (10, 11)]
+
+
+def test_a_page_after_large_entries_is_a_single_entry(streams: Streams, source: StreamSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "PAGE_BYTES", 1000)
+    asked: list[int] = []
+    read = streams.read
+    monkeypatch.setattr(streams, "read", lambda shard, after, count: asked.append(count) or read(shard, after, count))
+    send(
+        streams,
+        *(block("a", first=number) for number in range(5)),
+        *(block(os.urandom(1000).hex(), first=5 + number) for number in range(20)),
+    )
+    source.take(1000)
+    assert asked[:5] == [1, 4, 16, 1, 1]
+
+
+def test_bytes_that_are_no_entry_become_dead_letters_of_the_shard_and_the_rest_goes_on(
+    streams: Streams, store: MemoryStore, source: StreamSource
+) -> None:
+    send(streams, block("a"))
+    send_raw(streams, b"no entry")
+    send_raw(streams, b"another")
+    send(streams, block("b", first=1))
+    _drain(streams, store, source)
+    send_raw(streams, b"a third")
+    _drain(streams, store, source)
+    assert set(store.get_run(RUN).data.tags) == {"a", "b"}
+    letters = store.dead_letters(f"queue:{SHARD}")
+    assert [(letter.sequence, letter.reason, letter.payload) for letter in letters] == [
+        (0, "corrupt", b"no entry"),
+        (1, "corrupt", b"another"),
+        (2, "corrupt", b"a third"),
+    ]
+    assert waiting(streams) == []
+
+
+def test_a_field_that_is_not_ours_is_no_entry(streams: Streams, store: MemoryStore, source: StreamSource) -> None:
+    streams.redis.xadd(f"flightlog:{{{SHARD}}}:blocks", {"other": "x"})
+    items = source.take(10)
+    assert [(type(item), item.subject) for item in items] == [(Gap, f"queue:{SHARD}")]
+
+
+def test_a_block_past_the_position_is_left_to_its_sender(streams: Streams, store: MemoryStore, source: StreamSource) -> None:
+    send(streams, block("late", first=5))
+    _drain(streams, store, source)
+    assert store.position(RUN, WRITER) == 0
+    assert waiting(streams) == []
+    assert store.dead_letters() == []
+
+
+def test_what_comes_twice_does_nothing_and_is_published_again(streams: Streams, store: MemoryStore, source: StreamSource) -> None:
+    send(streams, block("a", "b"))
+    _drain(streams, store, source)
+    streams.redis.flushall()
+    send(streams, block("a", "b"))
+    source.rewind()
+    _drain(streams, store, source)
+    assert streams.progress([(RUN, WRITER)])[0].committed == 2
+    assert sum(len(item.records) for item in store.ledger(RUN)) == 2
