@@ -47,7 +47,7 @@ class Filing:
     store: Store
     ring: Callable[[list[int]], None]
     schedule_housekeeping: Callable[[], None]
-    lost_after: float
+    lost_after: float = 0.0
     observer: Observer = SILENT
 
 
