@@ -21,11 +21,12 @@ from flightlog.worker.copied_artifacts import CopiedArtifacts
 from flightlog.worker.ingest import BATCH_EVENTS
 from flightlog.worker.poison import apply_around_poison
 from flightlog.worker.rehoming import Rehoming
+from flightlog.worker.shipper import ship_all
 from flightlog.worker.sources.base import Source
 from flightlog.worker.sources.copies import CopySource, Shortage
 from flightlog.worker.sources.items import ItemSource
 from flightlog.worker.spool import drain_spool, raise_file_limit
-from flightlog.worker.status import read_spool
+from flightlog.worker.status import Journal, read_spool
 
 PASSES = 3
 """How often folders are read again for what another of them, or a worker that was filing meanwhile, has by then."""
@@ -186,7 +187,7 @@ class Shipment:
 def sync_spool(location: Location, store: Store, watch: Watch = lambda _: None) -> Synced:
     """File what this machine's own spool holds now, and free it; where a worker is at it, wait until it has done so.
 
-    This is the one place that decides how a spool is emptied. Raises `StoreUnavailable`, `OSError`.
+    Raises `StoreUnavailable`, `OSError`.
     """
     ends = {(journal.subject, journal.writer): journal.end for journal in read_spool(location.spool).journals}
     before = {key: store.position(*key) for key in ends}
@@ -198,6 +199,28 @@ def sync_spool(location: Location, store: Store, watch: Watch = lambda _: None) 
     runs = {subject for (subject, _), events in moved.items() if events and experiment_of(subject) is None}
     watch(sum(moved.values()))
     return Synced(sum(moved.values()), runs, _letters(store, before), artifacts=len(snapshots - _snapshots(location)))
+
+
+def sync_through_queue(location: Location, watch: Watch = lambda _: None) -> Synced:
+    """Ship what this machine's own spool holds now, and wait until a store has it; where a shipper is at it, wait for that.
+
+    Of dead letters only the store knows. Raises `QueueUnavailable`, `OSError`.
+    """
+    before = {journal.writer: journal for journal in read_spool(location.spool).journals if journal.end > journal.committed}
+    snapshots = _snapshots(location)
+    while ship_all(location) is None and _under_way(location, before):
+        watch(0)
+        threading.Event().wait(LOOK)
+    events = sum(journal.end - journal.committed for journal in before.values())
+    watch(events)
+    runs = {journal.subject for journal in before.values() if experiment_of(journal.subject) is None}
+    return Synced(events, runs, artifacts=len(snapshots - _snapshots(location)))
+
+
+def _under_way(location: Location, before: dict[WriterId, Journal]) -> bool:
+    """Whether a store is still to commit something that the spool held before."""
+    now = {journal.writer: journal.committed for journal in read_spool(location.spool).journals}
+    return any(now.get(writer, journal.end) < journal.end for writer, journal in before.items())
 
 
 def _outstanding(store: Store, ends: dict[tuple[str, WriterId], int]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +13,10 @@ from flightlog.cli import exits, output, places, progress
 from flightlog.cli.options import AsJson, TrackingUri
 from flightlog.cli.output import counted
 from flightlog.schema.errors import InvalidParameter
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, without_password
 from flightlog.stores import open_store
 from flightlog.worker.sources.copies import Shortage
-from flightlog.worker.sync import Synced, sync_copies, sync_spool
+from flightlog.worker.sync import Synced, sync_copies, sync_spool, sync_through_queue
 
 SHOWN = 20
 """So many shortages and dead letters are listed; `--json` has all."""
@@ -44,19 +45,19 @@ def sync(
     """Bring what was logged offline into a store, events, ids and times as they were; again, it brings only what is new.
 
     A FOLDER is only read: it may be somebody else's copy, on a read-only medium, or still be written. Without one, what this machine's own
-    spool holds is filed into its store and freed.
+    spool holds is filed into its store, through the queue where one is set, and freed.
     """
     target = _target(folders or [], to, tracking_uri, artifact_root, final)
     started = time.monotonic()
-    store = open_store(target.database_url)
-    try:
-        with progress.shown(f"to {places.shown(target.tracking_uri)}", "events", quiet=as_json) as watch:
-            if folders:
+    with progress.shown(f"to {_where(target)}", "events", quiet=as_json) as watch:
+        if folders:
+            with closing(open_store(target.database_url)) as store:
                 synced = sync_copies(folders, target, store, final=final, rehome=not keep_artifact_uris, watch=watch)
-            else:
+        elif target.queue_uri is not None:
+            synced = sync_through_queue(target, watch)
+        else:
+            with closing(open_store(target.database_url)) as store:
                 synced = sync_spool(target, store, watch)
-    finally:
-        store.close()
     _report(synced, target, time.monotonic() - started, as_json)
     if not synced.is_complete:
         raise typer.Exit(exits.PROBLEMS)
@@ -70,9 +71,13 @@ def _target(folders: list[Path], to: str | None, tracking_uri: str | None, artif
             "--final is about folders, and none is given; the own spool's worker knows by itself which writers have died"
         )
     location = places.find(to or tracking_uri, artifact_root=artifact_root)
-    if not folders:
+    if not folders and location.queue_uri is None:
         places.check_exists(location)
     return location
+
+
+def _where(target: Location) -> str:
+    return without_password(target.queue_uri or target.tracking_uri)
 
 
 def _report(synced: Synced, target: Location, seconds: float, as_json: bool) -> None:
@@ -104,7 +109,7 @@ def _sentence(item: Shortage) -> str:
 
 def _document(synced: Synced, target: Location, seconds: float) -> dict[str, Any]:
     return {
-        "tracking_uri": places.shown(target.tracking_uri),
+        "tracking_uri": without_password(target.tracking_uri),
         "complete": synced.is_complete,
         "events": synced.events,
         "runs": sorted(synced.runs),
