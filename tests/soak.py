@@ -30,7 +30,8 @@ import redis
 from flightlog.schema.names import WORKER_MODULE
 from flightlog.schema.settings import Settings, locate
 from flightlog.stores import open_store
-from flightlog.stores.base import RunReader
+from flightlog.stores.base import Store
+from flightlog.stores.verify import verify
 from services import PostgresServer, RedisServer, running
 
 PRODUCERS, WORKERS = 3, 2
@@ -139,7 +140,7 @@ class Soak:
                 subprocess.run(ship, env=self.environment, cwd=self.folder, stdout=log, stderr=log, timeout=PATIENCE, check=False)
             pause.wait(0.2)
 
-    def judge(self, store: RunReader) -> int:
+    def judge(self, store: Store) -> int:
         """Compare what is in the store with what the scripts told; return the number of points. Raises `AssertionError`."""
         total = 0
         for producer in self.producers:
@@ -155,6 +156,7 @@ class Soak:
             assert all(before[2] == after[1] for before, after in itertools.pairwise(sequences)), sequences
             total += count
         assert store.dead_letters() == []
+        assert [found for found in verify(store) if found.differences or found.is_moving] == []
         return total
 
     def stop(self) -> None:
@@ -222,7 +224,7 @@ class Soak:
 
 
 @contextmanager
-def soaked(seconds: float, seed: int, folder: Path) -> Iterator[tuple[Soak, RunReader]]:
+def soaked(seconds: float, seed: int, folder: Path) -> Iterator[tuple[Soak, Store]]:
     """Soak, wait until all has arrived, and give the soak and its store."""
     with ExitStack() as stack:
         servers = stack.enter_context(running(RedisServer)), stack.enter_context(running(PostgresServer))
