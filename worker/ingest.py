@@ -165,7 +165,7 @@ class Ingest:
             return
         self._next_search = time.monotonic() + min(SEARCH, self._lost_after)
         while not self._stopping and (count := self._sink.mark_lost(int(1000 * self._lost_after), self._source.living())):
-            log.warning("%d runs are lost: nothing was heard of them for %g s", count, self._lost_after)
+            log.warning("runs taken for lost, because nothing was heard of them for %g s: %d", self._lost_after, count)
 
     def _pause(self, seconds: float) -> None:
         """Wait, and no longer than `PAUSE` after `stop`."""

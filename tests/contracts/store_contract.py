@@ -174,9 +174,10 @@ class StoreContract(ABC):
 
     def test_a_run_of_which_nothing_is_heard_is_lost(self, store: Store) -> None:
         store.apply([block(RUN, started(), param("lr", "1"))])
+        (writer,) = store.writers(RUN)
         assert store.mark_lost(-1) == 1
         info = store.get_run(RUN).info
-        assert (info.status, info.status_reason, info.end_time) == ("FAILED", "lost", store.writers(RUN)[0].updated)
+        assert (info.status, info.status_reason, info.end_time) == ("FAILED", "lost", writer.updated)
         assert store.mark_lost(-1) == 0
 
     def test_a_run_that_was_heard_of_or_ended_or_has_not_started_or_lives_is_not_lost(self, store: Store) -> None:
