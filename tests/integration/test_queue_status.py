@@ -57,9 +57,11 @@ def findings(document: Any, level: str) -> list[str]:
 
 
 def test_an_empty_queue_has_a_status_without_a_store_a_spool_or_a_worker(
-    queue: redis.Redis, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+    queue: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.delenv("FLIGHTLOG_TRACKING_URI")
+    (tmp_path / "flightlogs").mkdir()
+    (tmp_path / "flightlogs" / "tracking.db").write_text("a store that nobody named is not asked", encoding="utf-8")
     document = ask(capsys, "status")
     found = document["queue"]
     assert (found["entries"], found["oldest_seconds"], found["workers"], found["failed_jobs"]) == (0, None, 0, 0)

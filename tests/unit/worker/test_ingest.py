@@ -119,7 +119,7 @@ def test_a_worker_that_could_not_reach_the_store_begins_its_watch_anew(tmp_path:
     ingest = Ingest(Shelf(*BLOCKS), store, Uploads(tmp_path, store), lost_after=50.0)
     ingest._watch = Watch(lambda: next(clock))
     assert [ingest._watch.look() for _ in range(2)] == [20, 40]
-    ingest._step_with_retry()
+    ingest.step_until()
     assert ingest._watch.look() == 20
 
 
