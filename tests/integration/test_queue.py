@@ -6,14 +6,13 @@ import shutil
 import threading
 from pathlib import Path
 
-import pytest
 from rq import Queue
 from rq.registry import DeferredJobRegistry, FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 
+from fleet import PLAIN_RQ, Fleet
 from flightlog.schema.ids import experiment_id_for
 from flightlog.schema.names import UPLOADS
 from flightlog.worker.shipper import ship_all
-from fleet import PLAIN_RQ, Fleet
 from process.scripts import NO_WORKER, assert_unbroken, run, wait_until
 
 RUN_ID = "b" * 32
@@ -146,7 +145,7 @@ def test_a_worker_that_is_not_told_its_store_says_so(fleet: Fleet) -> None:
 
 
 def test_no_process_and_no_log_shows_a_password(fleet: Fleet) -> None:
-    fleet.client.execute_command("ACL", "SETUSER", "shipper", "on", ">secret", "~*", "&*", "+@all")
+    fleet.client.acl_setuser("shipper", enabled=True, passwords=["+secret"], keys=["*"], channels=["*"], categories=["+@all"])
     uri = fleet.server.url.replace("redis://", "redis://shipper:secret@")
     fleet.start(FLIGHTLOG_QUEUE_URI=uri)
     script = """

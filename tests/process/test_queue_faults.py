@@ -6,9 +6,10 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 from fleet import Fleet
 from process.scripts import NO_WORKER, Script, assert_unbroken, run, wait_until
@@ -120,16 +121,16 @@ def _killed(fleet: Fleet) -> Iterator[None]:
 
 @contextmanager
 def _read_only(fleet: Fleet) -> Iterator[None]:
-    fleet.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+    fleet.client.replicaof("127.0.0.1", 1)
     yield
-    fleet.client.execute_command("REPLICAOF", "NO", "ONE")
+    fleet.client.replicaof("NO", "ONE")
 
 
 @contextmanager
 def _full(fleet: Fleet) -> Iterator[None]:
     """Fill Redis with what is not ours."""
     fleet.client.config_set("maxmemory", 64 << 20)
-    with pytest.raises(Exception, match="command not allowed"):
+    with suppress(OutOfMemoryError):
         while True:
             fleet.client.rpush("theirs", b"x" * (1 << 20))
     yield
@@ -196,8 +197,8 @@ def test_a_replica_that_lacks_the_newest_entries_may_take_over(fleet: Fleet) -> 
     wait_until(lambda: fleet.waiting() > 0 and fleet.waiting() == fleet.waiting_after(0.3), "all is sent")
     with running(RedisServer) as behind:
         fleet.replicate(fleet.server, behind)
-        second = run(LOG, **NO_WORKER).out.split()[0]
         known = fleet.waiting()
+        second = run(LOG, **NO_WORKER).out.split()[0]
         wait_until(lambda: fleet.waiting() > known and fleet.waiting() == fleet.waiting_after(0.3), "the second run is sent")
         fleet.restart_empty()
         fleet.replicate(behind, fleet.server)

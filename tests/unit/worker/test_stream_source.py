@@ -51,7 +51,12 @@ def test_a_page_after_large_entries_is_a_single_entry(streams: Streams, source: 
     monkeypatch.setattr(stream, "PAGE_BYTES", 1000)
     asked: list[int] = []
     read = streams.read
-    monkeypatch.setattr(streams, "read", lambda shard, after, count: asked.append(count) or read(shard, after, count))
+
+    def noted(shard: int, after: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        asked.append(count)
+        return read(shard, after, count)
+
+    monkeypatch.setattr(streams, "read", noted)
     send(
         streams,
         *(block("a", first=number) for number in range(5)),

@@ -1,0 +1,395 @@
+"""What the queue costs and gives: the log call, the way to the store, Redis's memory, a thousand writers, points a second.
+
+    python benchmarks/bench_queue.py [--store URL] [--parts calls,latency,memory,writers,rate] [--points 2000000] [...]
+
+A private redis-server is started for it. Without --store the store is SQLite in a temporary folder. The log call is timed as in
+`bench_call.py`, in processes of their own that take turns: with the plain spool, with the queue, with Redis down, with Redis restarted each
+second. The way of an event is timed from before its call to when `get_run` gives it, on an idle system. Redis's memory is that which it
+says it uses, against the packed bytes of the events. The rate is measured from the start of `flightlog ship` to the last commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from time import perf_counter_ns
+
+import psutil
+import redis
+from measure import Figure, median, quantile, ratio, report
+
+from flightlog.schema.names import SHARDS, shard_key
+from flightlog.stores import open_store
+from flightlog.stores.base import Store
+
+HERE = Path(__file__).resolve()
+FLIGHTLOG = (sys.executable, "-m", "flightlog")
+POINT_BYTES = 38
+"""Packed bytes of an event of one metric."""
+PROCESSES, RUNS_EACH, PER_SECOND = 16, 62, 10
+
+
+class Place:
+    """A folder with a Redis, a store and the processes that work with them."""
+
+    def __init__(self, folder: Path, store_url: str | None) -> None:
+        self.folder = folder
+        self.store_url = store_url or f"sqlite:///{folder / 'store' / 'tracking.db'}"
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.redis = redis.Redis(port=self.port)
+        self.server: subprocess.Popen[bytes] | None = None
+
+    def start_redis(self) -> None:
+        """Start Redis, empty."""
+        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        program = shutil.which("redis-server") or shutil.which("valkey-server")
+        assert program, "redis-server is not installed"
+        self.server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+        until(self._answers, 10)
+
+    def stop_redis(self) -> None:
+        """Kill Redis."""
+        if self.server is not None:
+            self.server.kill()
+            self.server.wait()
+            self.server = None
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.redis.ping())
+        except redis.RedisError:
+            return False
+
+    def environment(self, *, queue: bool = True, spool: str = "flights") -> dict[str, str]:
+        """Return the environment of a script."""
+        known = {**os.environ, "FLIGHTLOG_TRACKING_URI": self.store_url, "FLIGHTLOG_SPOOL": str(self.folder / spool)}
+        return {**known, "FLIGHTLOG_QUEUE_URI": self.url} if queue else known
+
+    @contextmanager
+    def running(self, *command: str) -> Iterator[psutil.Process]:
+        """Run a command of flightlog meanwhile."""
+        with (self.folder / "processes.log").open("ab") as log:
+            process = subprocess.Popen((*FLIGHTLOG, *command), env=self.environment(), cwd=self.folder, stdout=log, stderr=log)
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+    @contextmanager
+    def workers(self, count: int) -> Iterator[list[psutil.Process]]:
+        """Run workers, and wait until they take jobs."""
+        with ExitStack() as stack:
+            found = [stack.enter_context(self.running("worker")) for _ in range(count)]
+            until(lambda: len(self.redis.keys("rq:worker:*")) >= count, 60)
+            yield found
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """Open the store."""
+        store = open_store(self.store_url)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def waiting(self) -> int:
+        """Return how many entries wait."""
+        return sum(int(self.redis.xlen(shard_key(shard, "blocks"))) for shard in range(SHARDS))
+
+
+def until(condition: Callable[[], object], seconds: float) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen within {seconds} s"
+        time.sleep(0.005)
+
+
+def committed(store: Store) -> int:
+    """Return how many events the store has."""
+    return sum(writer.committed for writer in store.writers())
+
+
+def script(code: str, place: Place, *arguments: object, queue: bool = True, **environment: str) -> str:
+    """Run Python code in a process of its own; return what it prints."""
+    known = {**place.environment(queue=queue), **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], env=known, cwd=place.folder, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout
+
+
+CALLS = """
+import json, logging, random, sys
+import flightlog
+sys.path.insert(0, sys.argv[2])
+from bench_queue import timed
+logging.disable(logging.WARNING)
+flightlog.start_run()
+values = [random.random() for _ in range(int(sys.argv[1]))]
+call = lambda index: flightlog.log_metric("loss", values[index], step=index)
+timed(call, len(values) // 5)
+found = timed(call, len(values))
+print(json.dumps([found[len(found) // 2], found[len(found) * 99 // 100]]))
+"""
+
+
+def timed(call: Callable[[int], object], count: int) -> list[int]:
+    """Return the sorted nanoseconds of each of `count` calls, with pauses, so that a round takes seconds and not a moment."""
+    taken = [0] * count
+    for index in range(count):
+        start = perf_counter_ns()
+        call(index)
+        taken[index] = perf_counter_ns() - start
+        if index % 2000 == 0:
+            time.sleep(0.02)
+    return sorted(taken)
+
+
+@contextmanager
+def flapping(place: Place) -> Iterator[None]:
+    """Restart Redis each second."""
+    over = threading.Event()
+
+    def flap() -> None:
+        while not over.wait(1.0):
+            place.stop_redis()
+            place.start_redis()
+
+    thread = threading.Thread(target=flap)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def calls(place: Place, count: int, rounds: int) -> list[Figure]:
+    """Time the log call in four situations, in turn."""
+    found: dict[str, list[list[int]]] = {"spool": [], "up": [], "down": [], "flapping": []}
+
+    def one(*, queue: bool) -> list[int]:
+        quick = {"FLIGHTLOG_EXIT_TIMEOUT": "0", "FLIGHTLOG_WORKER_IDLE": "1"}
+        figures: list[int] = json.loads(script(CALLS, place, count, HERE.parent, queue=queue, **quick))
+        return figures
+
+    for _ in range(rounds):
+        found["spool"].append(one(queue=False))
+        found["up"].append(one(queue=True))
+        with flapping(place):
+            found["flapping"].append(one(queue=True))
+        place.stop_redis()
+        found["down"].append(one(queue=True))
+        place.start_redis()
+    figures = []
+    for name in ("up", "down", "flapping"):
+        for column, (quant, reach) in enumerate((("p50", 1.1), ("p99", 1.5))):
+            ours, floor = ([turn[column] for turn in found[which]] for which in (name, "spool"))
+            measured = (f"{median(ours) / 1e3:.2f} us", f"spool {median(floor) / 1e3:.2f} us")
+            figures.append(Figure(f"log_metric, Redis {name}, {quant}", *measured, ratio(ours, floor), reach))
+    return figures
+
+
+def latency(place: Place, samples: int) -> list[Figure]:
+    """Time the way of single events on an idle system."""
+    os.environ.update(place.environment(), FLIGHTLOG_START_WORKER="0")
+    import flightlog  # noqa: PLC0415 - reads the environment
+
+    taken: list[int] = []
+    with place.workers(1), place.running("ship"), place.store() as store, flightlog.start_run() as run:
+        for sample in range(samples + 5):
+            time.sleep(random.uniform(0.05, 0.35))
+            start = perf_counter_ns()
+            flightlog.log_metric("probe", float(sample))
+            until(partial(_is_latest, store, run.info.run_id, float(sample)), 60)
+            taken.append(perf_counter_ns() - start)
+    ordered = sorted(taken[5:])  # the first ones open everything
+    p50, p99 = quantile(ordered, 0.5) / 1e6, quantile(ordered, 0.99) / 1e6
+    return [
+        Figure("log call to get_run, p50", f"{p50:.0f} ms", "in ms", p50, 300),
+        Figure("log call to get_run, p99", f"{p99:.0f} ms", "in ms", p99, 1000),
+    ]
+
+
+def _is_latest(store: Store, run_id: str, value: float) -> bool:
+    return bool(store.writers(run_id)) and store.get_run(run_id).data.metrics.get("probe") == value
+
+
+WRITE = """
+import logging, random, sys
+import flightlog
+logging.disable(logging.WARNING)
+runs, points = map(int, sys.argv[1:])
+for run in range(runs):
+    with flightlog.start_run():
+        for step in range(points // runs // 10):
+            for key in range(10):
+                flightlog.log_metric(f"metric_{key}", random.random(), step=step)
+"""
+
+
+def write(place: Place, runs: int, points: int) -> int:
+    """Write journals; return how many points they have."""
+    script(WRITE, place, runs, points, FLIGHTLOG_START_WORKER="0")
+    return points // runs // 10 * 10 * runs
+
+
+def memory(place: Place, backlog: int) -> list[Figure]:
+    """Measure what a backlog takes in Redis while no worker runs."""
+    points = write(place, 10, backlog)
+    before = place.redis.info("memory")["used_memory"]
+    sizes = [-1, -2, -3, -4]
+    with place.running("ship"):
+        while len(set(sizes[-4:])) > 1 or not sizes[-1]:
+            time.sleep(0.5)
+            sizes.append(place.waiting())
+        used = place.redis.info("memory")["used_memory"] - before
+    raw = points * POINT_BYTES
+    measured = f"{used / 2**20:.0f} MiB, {used / points:.1f} B a point"
+    return [Figure(f"Redis for {points:,} points", measured, f"packed {raw / 2**20:.0f} MiB", used / raw, 1 / 3)]
+
+
+WRITER = f"""
+import mmap, sys, time, uuid, logging
+import flightlog
+logging.disable(logging.WARNING)
+number, seconds, path = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+with open(path, "r+b") as file:
+    counts = mmap.mmap(file.fileno(), 0)
+runs = []
+for _ in range({RUNS_EACH}):
+    run = flightlog.start_run(nested=True)
+    runs.append(run.info.run_id)
+start, sent = time.monotonic(), 0
+for tick in range(int(seconds * {PER_SECOND})):
+    for run_id in runs:
+        flightlog.log_metric("loss", tick / 2, step=tick, run_id=run_id)
+        sent += 1
+        counts[8 * number : 8 * number + 8] = sent.to_bytes(8, "little")
+    time.sleep(max(0.0, start + (tick + 1) / {PER_SECOND} - time.monotonic()))
+for _ in runs:
+    flightlog.end_run()
+"""
+
+
+def writers(place: Place, seconds: float) -> list[Figure]:
+    """Let a thousand runs log through one worker; compare what is emitted with what is committed."""
+    counts = place.folder / "counts"
+    counts.write_bytes(bytes(8 * PROCESSES))
+    environment = {**place.environment(), "FLIGHTLOG_START_WORKER": "0", "FLIGHTLOG_EXIT_TIMEOUT": "0"}
+    with place.workers(1) as (worker,), place.running("ship"), place.store() as store:
+        command = [sys.executable, "-c", WRITER]
+        started = [
+            subprocess.Popen([*command, str(number), str(seconds), str(counts)], env=environment, cwd=place.folder)
+            for number in range(PROCESSES)
+        ]
+        watch = Watch(counts, store, worker)
+        while any(process.poll() is None for process in started):
+            watch.look()
+            time.sleep(0.25)
+        until(lambda: watch.look() >= watch.emitted, 120)
+    lag, most = max(watch.lags[8:], default=0.0), max(watch.memory) / 2**20
+    connections = set(watch.connections[8:])
+    return [
+        Figure(f"{PROCESSES * RUNS_EACH} writers: greatest lag", f"{lag:.2f} s", "in s", lag, 2),
+        Figure("the same: connections of the worker", f"{min(connections)} to {max(connections)}", "spread", len(connections), 2),
+        Figure("the same: memory of the worker", f"{most:.0f} MiB", "in MiB", most, 300),
+    ]
+
+
+class Watch:
+    """Looks at what is emitted and what is committed, and at the worker."""
+
+    def __init__(self, counts: Path, store: Store, worker: psutil.Process) -> None:
+        self._counts, self._store, self._worker = counts, store, worker
+        self._emitted: list[tuple[float, int]] = [(time.monotonic(), 0)]
+        self.lags: list[float] = []
+        self.memory: list[int] = []
+        self.connections: list[int] = []
+
+    @property
+    def emitted(self) -> int:
+        """How many points have been logged."""
+        return self._emitted[-1][1]
+
+    def look(self) -> int:
+        """Look once; return how many points are committed. A run's start and end are events as well, and are left out."""
+        words = self._counts.read_bytes()
+        emitted = sum(int.from_bytes(words[place : place + 8], "little") for place in range(0, len(words), 8))
+        self._emitted.append((time.monotonic(), emitted))
+        known = sum(max(writer.committed - 1, 0) for writer in self._store.writers() if not writer.subject.startswith("experiment"))
+        known = min(known, self.emitted)
+        self.lags.append(self._emitted[-1][0] - max(moment for moment, count in self._emitted if count <= known))
+        self.memory.append(self._worker.memory_info().rss)
+        self.connections.append(len(self._worker.net_connections()))
+        return known
+
+
+def rate(place: Place, points: int, count: int) -> list[Figure]:
+    """Measure points a second from journals to the last commit."""
+    points = write(place, 32, points)
+    with place.store() as store, place.workers(count):
+        before = committed(store)
+        start = time.perf_counter()
+        with place.running("ship"):
+            until(lambda: committed(store) - before >= points + 2 * 32, 600)
+            taken = time.perf_counter() - start
+    each = points / taken
+    name = "one worker" if count == 1 else f"{count} workers"
+    return [Figure(f"journal to store, {name}", f"{each:,.0f} points/s", "points/s", each, 150_000, at_least=True)]
+
+
+def main() -> None:
+    """Measure and report."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--store", help="the URL of an empty database; SQLite in a temporary folder by default")
+    options.add_argument("--parts", default="calls,latency,memory,writers,rate")
+    options.add_argument("--calls", type=int, default=100_000)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--samples", type=int, default=200)
+    options.add_argument("--backlog", type=int, default=10_000_000)
+    options.add_argument("--seconds", type=float, default=30)
+    options.add_argument("--points", type=int, default=2_000_000)
+    given = options.parse_args()
+    parts: dict[str, list[Callable[[Place], list[Figure]]]] = {
+        "calls": [lambda place: calls(place, given.calls, given.rounds)],
+        "latency": [lambda place: latency(place, given.samples)],
+        "memory": [lambda place: memory(place, given.backlog)],
+        "writers": [lambda place: writers(place, given.seconds)],
+        "rate": [lambda place: rate(place, given.points, 1), lambda place: rate(place, given.points, 2)],
+    }
+    figures = [figure for part in given.parts.split(",") for measure in parts[part] for figure in measured(measure, given.store)]
+    report("Through the queue", figures)
+
+
+def measured(measure: Callable[[Place], list[Figure]], store_url: str | None) -> list[Figure]:
+    """Measure one thing with a Redis and a folder of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="flightlog-bench-"))
+    place = Place(folder, store_url)
+    try:
+        place.start_redis()
+        return measure(place)
+    finally:
+        place.stop_redis()
+        place.redis.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
