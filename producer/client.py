@@ -22,7 +22,7 @@ from flightlog.schema import events as e
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import experiment_subject, monotone_ms
 from flightlog.schema.limits import check_experiment_name, check_key, check_run_id
-from flightlog.schema.settings import Location, Settings
+from flightlog.schema.settings import Location, Settings, shown
 
 log = logging.getLogger("flightlog")
 
@@ -335,7 +335,9 @@ class Producer:
 
     def how_to_file(self) -> str:
         """Return how events that are in the journal get into the store, for messages."""
-        return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {self.location.tracking_uri}"
+        return (
+            f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {shown(self.location.tracking_uri)}"
+        )
 
     def postpone(self, work: Callable[[], object]) -> bool:
         """See `Journal.postpone`: for whichever journal a signal has interrupted."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flightlog.schema.names import DOORBELL, WORKER_LOG, WORKER_MODULE
+from flightlog.schema.names import DOORBELL, TRACKING_VARIABLE, WORKER_LOG, WORKER_MODULE
 from flightlog.schema.settings import Location
 
 NICE = 10
@@ -45,8 +45,6 @@ class Spawned:
             WORKER_MODULE,
             "--spool",
             str(location.spool),
-            "--tracking-uri",
-            location.tracking_uri,
         ]
         command += ["--artifact-root", location.artifact_root, "--idle", str(idle), "--nice", str(NICE), "--detach"]
         self._log = location.spool / WORKER_LOG
@@ -58,7 +56,7 @@ class Spawned:
                 stderr=output,
                 start_new_session=True,
                 cwd=location.spool,  # `-m` looks for modules there first, and must not find the script's own
-                env={**os.environ, "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", ""))},
+                env={**os.environ, "PYTHONPATH": _absolute(os.environ.get("PYTHONPATH", "")), TRACKING_VARIABLE: location.tracking_uri},
             )
 
     def failure(self) -> str | None:

@@ -32,7 +32,7 @@ MAX_SIZE = 256 << 20
 class Block:
     """Consecutive events of one writer. `names` gives at least the metric names that its metrics use (id -> name).
 
-    `body` is what `decode_body` read names and records from, if they come from there: it need not be encoded again.
+    `body` is the body that the block came in, if it is still whole, so that nobody needs to encode it again.
     """
 
     subject: str
@@ -52,7 +52,7 @@ class Block:
         return self.part(max(sequence - self.first_sequence, 0), len(self.records))
 
     def part(self, start: int, stop: int) -> Block:
-        """Return the events `start` .. `stop`, counted from the block's first."""
+        """Return the events `start` .. `stop`, counted from the block's first; the block itself where those are all."""
         if start == 0 and stop == len(self.records):
             return self
         return Block(self.subject, self.writer, self.first_sequence + start, self.names, self.records.take(slice(start, stop)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ FullPolicy = Literal["drop", "block", "raise"]
 
 DEFAULT_FOLDER = "flightlogs"
 DATABASE_FILE = "tracking.db"
-DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
 REMOTE_SCHEMES = ("http", "https", "databricks")
 
 
@@ -127,7 +128,12 @@ def locate(tracking_uri: str | Path | None, settings: Settings, base: Path | Non
             artifact_root=_root(settings.artifact_root, base) or str(folder / "artifacts"),
         )
     known = ", ".join(("a path", "file:", *(f"{name}:" for name in DATABASE_SCHEMES)))
-    raise InvalidParameter(f"tracking URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use {known}")
+    raise InvalidParameter(f"tracking URI {shown(uri)!r} has the scheme {scheme!r}, which this version does not serve; use {known}")
+
+
+def shown(uri: str) -> str:
+    """Return a URI as messages show it, without its password."""
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", uri))
 
 
 def _own_spool(root: str, base: Path, uri: str) -> Path:

@@ -146,6 +146,8 @@ class DatabaseServer(Server):
 
     def __init__(self) -> None:
         super().__init__()
+        self.databases: set[str] = set()
+        """The databases that tests have made once and share."""
         self._numbers = itertools.count()
 
     def url_of(self, database: str) -> str:
@@ -175,7 +177,7 @@ class PostgresServer(DatabaseServer):
     """PostgreSQL whose default collation is not that of code points, as on most installations. It refuses to run as root."""
 
     name = "postgres"
-    settings = ("fsync=off", "full_page_writes=off", "max_connections=60", "shared_buffers=32MB", "log_checkpoints=off")
+    settings: tuple[str, ...] = ("fsync=off", "full_page_writes=off", "max_connections=60", "shared_buffers=32MB", "log_checkpoints=off")
 
     @property
     def url(self) -> str:
@@ -224,7 +226,7 @@ class MariaServer(DatabaseServer):
     """MariaDB."""
 
     name = "mariadb"
-    settings = (
+    settings: tuple[str, ...] = (
         "--innodb-flush-log-at-trx-commit=2",
         "--innodb-flush-method=nosync",
         "--innodb-doublewrite=0",

@@ -19,12 +19,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.detach and not _detach():
         return 0
     # Only now what takes long to import: whoever started us waits until we are detached.
+    from flightlog.schema.names import TRACKING_VARIABLE  # noqa: PLC0415
     from flightlog.schema.settings import Settings, locate  # noqa: PLC0415
+    from flightlog.worker.memory import collect_rarely  # noqa: PLC0415
     from flightlog.worker.spool import run_spool_worker  # noqa: PLC0415
 
+    collect_rarely()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    location = locate(options.tracking_uri, Settings(artifact_root=options.artifact_root))
+    location = locate(options.tracking_uri or os.environ.get(TRACKING_VARIABLE), Settings(artifact_root=options.artifact_root))
     run_spool_worker(replace(location, spool=Path(options.spool).resolve()), options.idle)
     return 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from flightlog.schema.names import WORKER_LOCK
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, shown
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.worker.ingest import Ingest
@@ -51,7 +51,7 @@ def _run(location: Location, store: Store, idle: float | None) -> None:
     ingest = Ingest(source, store, Uploads(location.spool, store), idle)
     try:
         with _stopped_by_signals(ingest):
-            log.info("filing %s into %s", location.spool, location.tracking_uri)
+            log.info("filing %s into %s", location.spool, shown(location.tracking_uri))
             ingest.run()
     finally:
         source.close()

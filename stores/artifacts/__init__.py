@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from flightlog.schema.errors import InvalidParameter
 from flightlog.stores.artifacts.base import ArtifactRepository
 from flightlog.stores.artifacts.local import LocalArtifacts
+from flightlog.stores.artifacts.s3 import S3Artifacts
 
 
 def open_artifacts(uri: str) -> ArtifactRepository:
@@ -15,4 +16,6 @@ def open_artifacts(uri: str) -> ArtifactRepository:
     scheme = urlsplit(uri).scheme if "://" in uri or uri.startswith("file:") else ""
     if scheme in ("", "file"):
         return LocalArtifacts(Path(unquote(urlsplit(uri).path) if scheme else uri))
-    raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use a path or file:")
+    if scheme == "s3":
+        return S3Artifacts(uri)
+    raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use a path, file: or s3:")

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from flightlog.schema import settings
 from flightlog.schema.errors import InvalidParameter
 
 CONNECT_TIMEOUT = 10
@@ -65,7 +66,7 @@ def parse_url(database_url: str) -> URL:
 
 def shown(url: URL) -> str:
     """Return a URL as messages show it, without its password."""
-    return url.render_as_string(hide_password=True)
+    return settings.shown(url.render_as_string(hide_password=True))
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:

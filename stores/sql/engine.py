@@ -8,11 +8,14 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, select
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, TimeoutError  # noqa: A004 - what a pool raises
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError, TimeoutError  # noqa: A004 - what a pool raises
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.stores.batches import experiment_of
@@ -38,6 +41,9 @@ ONE_STATE_ANYWAY = ("sqlite", "mssql")
 """Where a transaction sees one state without being told, or can be told only in a way that makes writers wait."""
 POOL_SIZE = 5
 """Connections that one process holds at most: only workers and servers have any."""
+IDLE = 1.0
+"""Seconds without use after which a connection is asked whether it is still there."""
+RETURNED = "flightlog_returned"
 POOL_TIMEOUT = 30.0
 """Seconds to wait for one of them."""
 PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -55,17 +61,20 @@ def open_engine(database_url: str) -> Engine:
         _make_folder(url)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-    elif engine.dialect.name in MYSQL:
+    else:
+        event.listen(engine, "checkin", _note_return)
+        event.listen(engine, "checkout", partial(_check_idle, engine.dialect))
+    if engine.dialect.name in MYSQL:
         event.listen(engine, "connect", _prepare_mysql)
     return engine
 
 
 def _pooled(url: URL) -> dict[str, Any]:
-    """Return the options of a server's pool. A connection that broke while nobody used it is noticed and replaced."""
+    """Return the options of a server's pool."""
     kind = url.get_backend_name()
     if kind == "sqlite":
         return {}
-    pool: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT, "pool_pre_ping": True}
+    pool: dict[str, Any] = {"pool_size": POOL_SIZE, "max_overflow": 0, "pool_timeout": POOL_TIMEOUT}
     return pool | ({"isolation_level": "READ COMMITTED"} if kind in MYSQL else {})
 
 
@@ -73,6 +82,14 @@ def _pooled(url: URL) -> dict[str, Any]:
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection that sees one state of the database throughout. Raises `StoreUnavailable`."""
     level = {} if engine.dialect.name in ONE_STATE_ANYWAY else {"isolation_level": "REPEATABLE READ"}
+    with _translated(engine), engine.execution_options(**level).begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading_once(engine: Engine) -> Iterator[Connection]:
+    """Give a connection for a single query, with as few messages to the server as there can be. Raises `StoreUnavailable`."""
+    level = {"isolation_level": "AUTOCOMMIT"} if engine.dialect.name == "postgresql" else {}
     with _translated(engine), engine.execution_options(**level).begin() as connection:
         yield connection
 
@@ -117,7 +134,7 @@ def lock_subjects(connection: Connection, subjects: Collection[str]) -> None:
     if any(experiment_of(subject) is not None for subject in subjects):
         numbers = set(range(STRIPES))
     query = select(stripes.c.id).where(stripes.c.id.in_(sorted(numbers))).order_by(stripes.c.id)
-    connection.execute(query.with_for_update()).all()
+    connection.execute(query.with_for_update().with_hint(stripes, "WITH (UPDLOCK)", "mssql")).all()
 
 
 @contextmanager
@@ -147,6 +164,23 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
     for pragma in SQLITE_PRAGMAS:
         connection.execute(pragma)
     _enter_wal(connection)
+
+
+def _note_return(_: object, record: ConnectionPoolEntry) -> None:
+    record.info[RETURNED] = time.monotonic()
+
+
+def _check_idle(dialect: Dialect, connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Ask whether a connection is still there that nobody has used for a while. The pool replaces one that is not.
+
+    To ask each time would double the messages of a short query, and would not find what breaks in mid-transaction either.
+    """
+    if time.monotonic() - record.info.get(RETURNED, time.monotonic()) < IDLE:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise DisconnectionError(f"the connection is gone: {error}") from error
 
 
 def _prepare_mysql(connection: Any, _: object) -> None:  # noqa: ANN401 - PyMySQL's connection

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, func, select, update
 
 from flightlog.schema.fold import ExperimentState, RunState, Stamp, set_lifecycle
-from flightlog.stores.sql.rows import upsert_rows
+from flightlog.stores.sql.rows import put_row, upsert_rows
 from flightlog.stores.sql.states import experiment_row, load_experiments, stamp_text, tag_row
 from flightlog.stores.sql.tables import experiment_tags, experiments, runs
 
@@ -32,12 +32,15 @@ class SqlExperiments:
 
     def named(self, name: str) -> str | None:
         """See `ExperimentBook.named`."""
+        for state in self._known.values():
+            if state.name == name:
+                return state.experiment_id
         number = self._connection.execute(select(experiments.c.experiment_id).where(experiments.c.name == name)).scalar()
         return None if number is None else str(number)
 
     def put(self, state: ExperimentState) -> None:
         """See `ExperimentBook.put`."""
-        upsert_rows(self._connection, experiments, [experiment_row(state)])
+        put_row(self._connection, experiments, experiment_row(state))
         tags = [tag_row("experiment_id", int(state.experiment_id), key, tag) for key, tag in sorted(state.tags.items())]
         upsert_rows(self._connection, experiment_tags, tags)
         self._known[state.experiment_id] = state

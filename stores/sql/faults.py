@@ -58,10 +58,14 @@ def is_race(error: DBAPIError) -> bool:
 def _sqlstate(error: DBAPIError) -> str | None:
     """Return the code that PostgreSQL gave to an error."""
     state: str | None = getattr(error.orig, "sqlstate", None)
-    return state
+    return state if _is_of("psycopg", error) else None
 
 
 def _number(error: DBAPIError) -> int | None:
     """Return the number that MySQL gave to an error. PyMySQL's own refusals have a text in its place, or the number 0."""
-    arguments = error.orig.args if error.orig is not None and type(error.orig).__module__.startswith("pymysql") else ()
+    arguments = error.orig.args if error.orig is not None and _is_of("pymysql", error) else ()
     return arguments[0] if arguments and isinstance(arguments[0], int) and arguments[0] else None
+
+
+def _is_of(driver: str, error: DBAPIError) -> bool:
+    return type(error.orig).__module__.startswith(driver)

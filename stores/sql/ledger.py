@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, func, select
 
 from flightlog.schema.blocks import Block, decode_body, encode_body
 from flightlog.schema.entities import DeadLetter, WriterStatus
 from flightlog.schema.ids import WriterId
 from flightlog.stores.base import Gap, WriterKey
 from flightlog.stores.batches import due, end_of
-from flightlog.stores.sql.rows import Values, fetch, insert_rows
-from flightlog.stores.sql.tables import dead_letters, ledger, writers
+from flightlog.stores.sql.rows import Values, fetch, insert_rows, upsert_rows
+from flightlog.stores.sql.tables import archives, dead_letters, ledger, writers
 
 FIRST_PAGE, LAST_PAGE = 16, 2048
 """Blocks that a reader of the ledger asks for at once: as many as have about `PAGE_BYTES`."""
@@ -62,12 +62,10 @@ def _stored(connection: Connection, keys: set[WriterKey]) -> dict[WriterKey, tup
 
 
 def _move(connection: Connection, positions: dict[WriterKey, int], numbers: dict[WriterKey, int], now: int) -> dict[WriterKey, int]:
-    new = [_writer_row(key, position, now) for key, position in positions.items() if key not in numbers]
+    rows = {key: _writer_row(key, position, now) for key, position in positions.items()}
+    new = [row for key, row in rows.items() if key not in numbers]
     insert_rows(connection, writers, new)
-    known = [{"number": numbers[key], "position": position, "now": now} for key, position in positions.items() if key in numbers]
-    if known:
-        statement = update(writers).where(writers.c.id == bindparam("number"))
-        connection.execute(statement.values(next_sequence=bindparam("position"), updated=bindparam("now")), known)
+    upsert_rows(connection, writers, [{"id": numbers[key], **row} for key, row in rows.items() if key in numbers])
     if not new:
         return numbers
     return {key: number for key, (number, _) in _stored(connection, set(positions)).items()}
@@ -79,10 +77,25 @@ def _writer_row(key: WriterKey, position: int, now: int) -> Values:
 
 def keep(connection: Connection, admitted: Sequence[Admitted]) -> None:
     """Write the blocks of a batch into the ledger."""
-    insert_rows(connection, ledger, [_ledger_row(part.writer_id, part.item) for part in admitted if isinstance(part.item, Block)])
+    rows = [ledger_row(part.writer_id, part.item) for part in admitted if isinstance(part.item, Block)]
+    place = _place_after_archives(connection) if rows else None
+    if place is not None:
+        insert_rows(connection, ledger, [{"id": place, **rows.pop(0)}])
+    insert_rows(connection, ledger, rows)
 
 
-def _ledger_row(writer_id: int, block: Block) -> Values:
+def _place_after_archives(connection: Connection) -> int | None:
+    """Return the key of the next row where SQLite would choose one that an archived row had: it counts on from the greatest there is."""
+    if connection.dialect.name != "sqlite":
+        return None
+    archived = connection.execute(select(func.max(archives.c.last_place))).scalar() or 0
+    if not archived or archived < (connection.execute(select(func.max(ledger.c.id))).scalar() or 0):
+        return None
+    return archived + 1
+
+
+def ledger_row(writer_id: int, block: Block) -> Values:
+    """Return a block as a row of the ledger without its key."""
     body = block.body or encode_body(block.names, block.records)
     return {"writer_id": writer_id, "first_sequence": block.first_sequence, "count": len(block.records), "body": body}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,13 @@ from flightlog.schema.codec import decode
 from flightlog.schema.columns import MetricColumns, split_metrics
 from flightlog.schema.errors import DecodeError
 from flightlog.schema.events import Event
-from flightlog.schema.records import Ints
+from flightlog.schema.records import Ints, Records
 from flightlog.stores.batches import experiment_of
 from flightlog.stores.sql.points import PointsBuilder
 
+FEW = 64
+FEW_BYTES = 1 << 16
+"""Blocks of at most so many events and bytes are taken apart together: for each by itself the calls would take longer than the work."""
 TABLE_SIZE = 1 << 16
 """Metric ids below this are looked up in an array."""
 
@@ -30,11 +34,33 @@ class OpenedBlock:
     events: list[tuple[int, Event | DecodeError]]
 
 
-def open_block(writer_id: int, block: Block) -> OpenedBlock:
+def open_blocks(parts: Sequence[tuple[int, Block]]) -> list[OpenedBlock]:
+    """Take blocks apart, each given with the key of its writer."""
+    small = [place for place, (_, block) in enumerate(parts) if _is_small(block)]
+    split = dict(zip(small, _split_together([parts[place][1].records for place in small]), strict=True))
+    return [_open_block(writer_id, block, split.get(place)) for place, (writer_id, block) in enumerate(parts)]
+
+
+def _is_small(block: Block) -> bool:
+    return len(block.records) <= FEW and int(block.records.lengths.sum()) <= FEW_BYTES and experiment_of(block.subject) is None
+
+
+def _split_together(records: Sequence[Records]) -> Iterator[tuple[MetricColumns, Ints]]:
+    """Yield what `split_metrics` returns for each of the records."""
+    metrics, others = split_metrics(Records.of([payload for each in records for payload in each.payloads()]))
+    bounds = np.cumsum([0, *map(len, records)])
+    rows, places = np.searchsorted(metrics.event, bounds).tolist(), np.searchsorted(others, bounds).tolist()
+    for index, start in enumerate(bounds[:-1].tolist()):
+        mine = slice(rows[index], rows[index + 1])
+        columns = (metrics.id[mine], metrics.step[mine], metrics.time[mine], metrics.value[mine])
+        yield MetricColumns(metrics.event[mine] - start, *columns), others[places[index] : places[index + 1]] - start
+
+
+def _open_block(writer_id: int, block: Block, split: tuple[MetricColumns, Ints] | None) -> OpenedBlock:
     """Take a block apart. Metrics that break a rule are left to the decoder, which knows what to say about them."""
     if experiment_of(block.subject) is not None:
         return OpenedBlock(writer_id, block, _NONE, [(index, _decoded(block, index)) for index in range(len(block.records))])
-    metrics, others = split_metrics(block.records)
+    metrics, others = split or split_metrics(block.records)
     wrong = (metrics.time < 0) | ~_known(metrics.id, block)
     if wrong.any():
         refused = np.unique(metrics.event[wrong])
@@ -47,6 +73,10 @@ def add_points(opened: OpenedBlock, builder: PointsBuilder) -> None:
     """Hand the points on to the batch."""
     metrics, subject = opened.metrics, opened.block.subject
     if not len(metrics):
+        return
+    if len(metrics) <= FEW:
+        few = [builder.number((subject, opened.block.names[number])) for number in metrics.id.tolist()]
+        builder.add(np.array(few, np.int64), metrics.step, metrics.time, metrics.value)
         return
     ids, index = _distinct(metrics.id)
     numbers = np.array([builder.number((subject, opened.block.names[number])) for number in ids.tolist()], np.int64)
@@ -61,6 +91,8 @@ def _decoded(block: Block, index: int) -> Event | DecodeError:
 
 
 def _known(ids: Ints, block: Block) -> npt.NDArray[np.bool_]:
+    if len(ids) <= FEW:
+        return np.array([number in block.names for number in ids.tolist()], np.bool_)
     distinct, index = _distinct(ids)
     return np.array([number in block.names for number in distinct.tolist()], np.bool_)[index]
 

@@ -21,7 +21,7 @@ from flightlog.stores.experiments import apply_to_experiment, apply_to_run
 from flightlog.stores.sql.experiments import SqlExperiments
 from flightlog.stores.sql.history import save_points
 from flightlog.stores.sql.ledger import Admitted, Letter
-from flightlog.stores.sql.opened import OpenedBlock, add_points, open_block
+from flightlog.stores.sql.opened import OpenedBlock, add_points, open_blocks
 from flightlog.stores.sql.points import PointsBuilder
 from flightlog.stores.sql.rows import numbered
 from flightlog.stores.sql.runs import OpenRun, load_runs, save_runs
@@ -43,8 +43,10 @@ class Projection:
 
 def project(connection: Connection, admitted: Sequence[Admitted], now: int) -> list[Letter]:
     """Apply what is due and write the rows. Return the dead letters."""
-    parts = [open_block(part.writer_id, part.item) if isinstance(part.item, Block) else part for part in admitted]
-    runs = load_runs(connection, [part for part in parts if isinstance(part, OpenedBlock)])
+    opened = open_blocks([(part.writer_id, part.item) for part in admitted if isinstance(part.item, Block)])
+    runs = load_runs(connection, opened)
+    following = iter(opened)
+    parts = [next(following) if isinstance(part.item, Block) else part for part in admitted]
     present = {run_id: run.state for run_id, run in runs.items() if run.number is not None}
     projection = Projection(SqlExperiments(connection, present), runs, present, now)
     for part in parts:

@@ -1,15 +1,20 @@
-"""Rows by the thousand: statements in parts that every dialect can bind, and an upsert for each."""
+"""Rows by the thousand: statements in parts that every database can bind, and an upsert for each.
+
+On PostgreSQL rows are copied in. PyMySQL makes INSERTs of many rows, of about 1 MB each, from a statement and its rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Insert, Select, Table, and_, delete, insert, select
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, and_, insert, select, update
+from sqlalchemy.dialects import mysql, sqlite
+
+from flightlog.stores.sql import postgres
 
 T = TypeVar("T")
-Values = dict[str, Any]
+Values = postgres.Values
 
 MAX_LIST = 500
 """Values in one IN list: all dialects can bind that many, and some plan worse with more."""
@@ -23,42 +28,56 @@ def in_parts(items: Iterable[T], size: int = MAX_LIST) -> Iterator[list[T]]:
 
 def fetch(connection: Connection, query: Select[Any], column: ColumnElement[Any], keys: Iterable[Any]) -> list[Any]:
     """Return the rows of a query whose `column` is one of the keys."""
-    return [row for part in in_parts(keys) for row in connection.execute(query.where(column.in_(part)))]
+    every = list(keys)
+    if connection.dialect.name == "postgresql" and every:
+        return list(connection.execute(query.where(postgres.among(column, every))))
+    return [row for part in in_parts(every) for row in connection.execute(query.where(column.in_(part)))]
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
     """Insert rows, which all have the same columns."""
-    if rows:
+    if rows and connection.dialect.name == "postgresql":
+        postgres.copy_rows(connection, table, rows)
+    elif rows:
         connection.execute(insert(table), rows)
 
 
 def upsert_rows(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
-    """Insert rows, or overwrite those that have their primary key. All rows have the same columns."""
+    """Insert rows, or overwrite those that have their primary key. All rows have the same columns and different keys."""
     if not rows:
         return
     keys = [column.name for column in table.primary_key]
     others = [name for name in rows[0] if name not in keys]
-    statement = _upsert(connection.dialect.name, table, keys, others)
-    if statement is not None:
-        connection.execute(statement, rows)
-        return
-    for row in rows:
-        connection.execute(delete(table).where(and_(*(table.c[key] == row[key] for key in keys))))
-    insert_rows(connection, table, rows)
-
-
-def _upsert(dialect: str, table: Table, keys: list[str], others: list[str]) -> Insert | None:
-    """Return the one statement for it, None where the dialect has none."""
-    if dialect == "sqlite":
+    if connection.dialect.name == "postgresql":
+        postgres.upsert_rows(connection, table, rows, keys)
+    elif connection.dialect.name == "sqlite":
         lite = sqlite.insert(table)
-        return lite.on_conflict_do_update(index_elements=keys, set_={name: lite.excluded[name] for name in others})
-    if dialect == "postgresql":
-        postgres = postgresql.insert(table)
-        return postgres.on_conflict_do_update(index_elements=keys, set_={name: postgres.excluded[name] for name in others})
-    if dialect in ("mysql", "mariadb"):
+        connection.execute(lite.on_conflict_do_update(index_elements=keys, set_={name: lite.excluded[name] for name in others}), rows)
+    elif connection.dialect.name in ("mysql", "mariadb"):
         maria = mysql.insert(table)
-        return maria.on_duplicate_key_update({name: maria.inserted[name] for name in others})
-    return None
+        connection.execute(maria.on_duplicate_key_update({name: maria.inserted[name] for name in others}), rows)
+    else:
+        for row in rows:
+            put_row(connection, table, row)
+
+
+def put_row(connection: Connection, table: Table, row: Values) -> None:
+    """Overwrite the row that has the primary key of a row, or insert one. Never touches another row that has one of its unique names."""
+    keys = [column.name for column in table.primary_key]
+    others = {name: value for name, value in row.items() if name not in keys}
+    found = update(table).where(and_(*(table.c[key] == row[key] for key in keys)))
+    if connection.execute(found.values(others)).rowcount == 0:
+        connection.execute(insert(table), [row])
+
+
+def _insert_missing(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+    """Insert rows, but for those that another transaction has inserted meanwhile; where the database cannot, that is a race."""
+    if connection.dialect.name == "postgresql":
+        postgres.insert_missing(connection, table, rows)
+    elif connection.dialect.name in ("mysql", "mariadb"):
+        connection.execute(mysql.insert(table).on_duplicate_key_update(id=table.c.id), rows)
+    else:
+        insert_rows(connection, table, rows)
 
 
 def numbered(connection: Connection, column: Column[str], names: Collection[str]) -> dict[str, int]:
@@ -66,7 +85,7 @@ def numbered(connection: Connection, column: Column[str], names: Collection[str]
     found = find_numbers(connection, column, names)
     missing = sorted(set(names) - found.keys())
     if missing:
-        insert_rows(connection, column.table, [{column.name: name} for name in missing])
+        _insert_missing(connection, column.table, [{column.name: name} for name in missing])
         found |= find_numbers(connection, column, missing)
     return found
 

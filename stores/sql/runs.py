@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 
 from flightlog.schema import events as e
 from flightlog.schema.errors import DecodeError
@@ -126,9 +126,7 @@ def save_runs(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, i
 def _save_rows(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, int]:
     rows = {run_id: run_row(run.state) for run_id, run in opened.items() if run.number is None or run_row(run.state) != run_row(run.before)}
     insert_rows(connection, runs, [row for run_id, row in rows.items() if opened[run_id].number is None])
-    known = [{**row, "number": opened[run_id].number} for run_id, row in rows.items() if opened[run_id].number is not None]
-    if known:
-        connection.execute(update(runs).where(runs.c.id == bindparam("number")), known)
+    upsert_rows(connection, runs, [{"id": number, **row} for run_id, row in rows.items() if (number := opened[run_id].number) is not None])
     new = [run_id for run_id, run in opened.items() if run.number is None]
     found = {run_id: run.number for run_id, run in opened.items() if run.number is not None}
     return found | find_numbers(connection, runs.c.run_id, new)

@@ -123,6 +123,8 @@ def is_negative_zero(value: float) -> bool:
 def from_row(key: str, row: Sequence[Any]) -> MetricSummary:
     """Return the summary that `SUMMARY_COLUMNS` hold."""
     count, non_finite, specials = row[12:15]
+    if not specials and row[6] is not None and row[9] is not None:
+        return MetricSummary(key, Point(*row[0:3]), Point(*row[3:6]), Point(*row[6:9]), Point(*row[9:12]), count, non_finite)
     ends = (_end(row[3 * index : 3 * index + 3], _special(specials, index) if specials else None) for index in range(4))
     last, first, low, high = ends
     assert last is not None and first is not None, "the columns of last and first are not nullable"  # noqa: S101, PT018

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -54,6 +55,16 @@ def _indexes_text(*_: object, dialect: Dialect, **__: object) -> bool:
     return dialect.name in ("sqlite", "mysql", "mariadb")
 
 
+def _reference(column: str, target: str) -> ForeignKeyConstraint:
+    """Return the reference of a table that takes rows by the thousand: a check of each row would take longer than all else.
+
+    On SQLite such a check costs little. Elsewhere it would lock the row referred to as well, and workers would wait for each other.
+    """
+    constraint = ForeignKeyConstraint([column], [target])
+    constraint.ddl_if("sqlite")
+    return constraint
+
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -83,11 +94,12 @@ ledger = Table(
     "ledger",
     metadata,
     Column("id", BigKey, primary_key=True),
-    Column("writer_id", ForeignKey("writers.id"), nullable=False),
+    Column("writer_id", BigKey, nullable=False),
     Column("first_sequence", BigInteger, nullable=False),
     Column("count", Integer, nullable=False),
     Column("body", LongBlob, nullable=False),
     UniqueConstraint("writer_id", "first_sequence"),
+    _reference("writer_id", "writers.id"),
 )
 """The blocks, insert-only, in the order of their application; `body` is that of `schema.blocks`."""
 
@@ -196,8 +208,8 @@ metric_names = Table(
 latest_metrics = Table(
     "latest_metrics",
     metadata,
-    Column("run", ForeignKey("runs.id"), primary_key=True),
-    Column("metric", ForeignKey("metric_names.id"), primary_key=True),
+    Column("run", BigKey, primary_key=True),
+    Column("metric", BigKey, primary_key=True),
     Column("last_value", Double, nullable=False),
     Column("last_step", BigInteger, nullable=False),
     Column("last_time", BigInteger, nullable=False),
@@ -214,6 +226,8 @@ latest_metrics = Table(
     Column("non_finite", BigInteger, nullable=False),
     Column("specials", SmallInteger, nullable=False),
     Index("ix_latest_metrics_metric_last_value", "metric", "last_value", "specials", "run"),
+    _reference("run", "runs.id"),
+    _reference("metric", "metric_names.id"),
     sqlite_with_rowid=False,
 )
 
@@ -221,8 +235,8 @@ metric_chunks = Table(
     "metric_chunks",
     metadata,
     Column("id", BigKey, primary_key=True),
-    Column("run", ForeignKey("runs.id"), nullable=False),
-    Column("metric", ForeignKey("metric_names.id"), nullable=False),
+    Column("run", BigKey, nullable=False),
+    Column("metric", BigKey, nullable=False),
     Column("count", Integer, nullable=False),
     Column("min_step", BigInteger, nullable=False),
     Column("max_step", BigInteger, nullable=False),
@@ -233,6 +247,8 @@ metric_chunks = Table(
     Column("body", LongBlob, nullable=False),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Index("ix_metric_chunks_run_metric_count", "run", "metric", "count"),
+    _reference("run", "runs.id"),
+    _reference("metric", "metric_names.id"),
 )
 """A history in columns, some thousand points a row; see `history` for the body. Values are NULL where not finite, or -0.0."""
 
@@ -258,12 +274,13 @@ archives = Table(
     Column("subject", Exact, nullable=False, index=True),
     Column("uri", LongText, nullable=False),
     Column("first_place", BigInteger, nullable=False),
+    Column("last_place", BigInteger, nullable=False, index=True),
     Column("events", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", Hash, nullable=False),
     Column("time", BigInteger, nullable=False),
 )
-"""Where the ledger of an ended run has gone: its rows are no longer in `ledger`, where the first of them had the key `first_place`."""
+"""Where the ledger of an ended run has gone: its rows are no longer in `ledger`, where they had the keys `first_place` to `last_place`."""
 
 tombstones = Table(
     "tombstones",

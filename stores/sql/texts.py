@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Dialect, String, Text, TypeDecorator
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeEngine
 
@@ -19,6 +19,7 @@ MARK = "\ufffe"
 ESCAPED_MARK, ESCAPED_NUL = f"{MARK}1", f"{MARK}0"
 COLLATIONS = {True: "utf8mb4_nopad_bin", False: "utf8mb4_0900_bin"}
 """By whether the server is MariaDB."""
+MSSQL_COLLATION = "Latin1_General_100_BIN2"
 
 Process = Callable[[Any], Any]
 
@@ -47,6 +48,8 @@ class ExactText(TypeDecorator[str]):
         """Return the type of the column."""
         if dialect.name in ("mysql", "mariadb"):
             return dialect.type_descriptor(_LongCollated() if self.length is None else _Collated(self.length))
+        if dialect.name == "mssql":
+            return dialect.type_descriptor(mssql.NVARCHAR(self.length, collation=MSSQL_COLLATION))
         return dialect.type_descriptor(Text() if self.length is None else String(self.length))
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:

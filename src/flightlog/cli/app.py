@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from flightlog.cli import dead_letters, exits, runs
+from flightlog.cli.archive import archive
 from flightlog.cli.doctor import doctor
 from flightlog.cli.gc import gc
+from flightlog.cli.rebuild import rebuild
 from flightlog.cli.replay import replay_command
 from flightlog.cli.status import status
 from flightlog.cli.verify import verify_command
@@ -31,6 +33,8 @@ app.add_typer(runs.app, name="runs")
 app.command(epilog=exits.SENTENCE)(doctor)
 app.command("replay", epilog=exits.SENTENCE)(replay_command)
 app.command("verify", epilog=exits.SENTENCE)(verify_command)
+app.command(epilog=exits.SENTENCE)(archive)
+app.command(epilog=exits.SENTENCE)(rebuild)
 app.command(epilog=exits.SENTENCE)(gc)
 app.add_typer(dead_letters.app, name="dead-letters")
 

@@ -15,7 +15,7 @@ from flightlog.cli import output, places
 from flightlog.cli.status import Overview, is_experiment, lag_seconds
 from flightlog.schema.errors import FlightlogException
 from flightlog.schema.names import SNAPSHOTS, WORKER_LOG
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, shown
 from flightlog.stores.sql.migrations import HEAD
 from flightlog.worker.status import WriterProgress
 
@@ -145,7 +145,7 @@ def check_artifacts(location: Location) -> Iterator[Finding]:
     """Look whether artifacts can be stored."""
     path = places.local_path(location.artifact_root)
     if path is None:
-        yield Finding("note", "artifacts", f"{places.shown(location.artifact_root)} is not on this machine and was not tried")
+        yield Finding("note", "artifacts", f"{shown(location.artifact_root)} is not on this machine and was not tried")
         return
     yield from _check_writable("artifacts", path)
 

@@ -16,7 +16,7 @@ from flightlog.cli.output import Column
 from flightlog.cli.status import survey
 from flightlog.cli.versions import Origin, origins, versions
 from flightlog.schema.errors import FlightlogException, NotFound
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, shown
 
 SETTING_COLUMNS = (Column("setting"), Column("value", folds=True), Column("from"))
 
@@ -57,10 +57,10 @@ def _pending(location: Location) -> int:
 
 def _places(location: Location) -> dict[str, str]:
     return {
-        "tracking_uri": places.shown(location.tracking_uri),
-        "database": places.shown(location.database_url),
+        "tracking_uri": shown(location.tracking_uri),
+        "database": shown(location.database_url),
         "spool": str(location.spool),
-        "artifact_root": places.shown(location.artifact_root),
+        "artifact_root": shown(location.artifact_root),
     }
 
 

@@ -18,7 +18,7 @@ MEANINGS = {
     USAGE: "the command line or a setting is wrong",
     NOT_FOUND: "there is no such folder, run or experiment",
     UNREACHABLE: "the store or the spool cannot be reached",
-    PROBLEMS: "problems were found (doctor, status --check, verify, dead-letters retry, gc)",
+    PROBLEMS: "problems were found (doctor, status --check, verify, dead-letters retry, gc, archive)",
     TAKEN: "another worker files this spool",
 }
 SENTENCE = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."

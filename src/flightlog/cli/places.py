@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from flightlog.schema.errors import NotFound
-from flightlog.schema.settings import Location, Settings, locate
+from flightlog.schema.settings import Location, Settings, locate, shown
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.stores.sql.engine import open_engine, reading
@@ -93,11 +92,6 @@ def _check_filed(location: Location) -> None:
 def worker_command(location: Location) -> str:
     """Return the command that files a place's journals."""
     return f"flightlog worker --spool {location.spool} --tracking-uri {shown(location.tracking_uri)} --idle 5"
-
-
-def shown(uri: str) -> str:
-    """Return a URI without its password."""
-    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", uri)
 
 
 def local_path(uri: str) -> Path | None:

@@ -15,7 +15,7 @@ from flightlog.cli.searches import runs_by_id
 from flightlog.schema.entities import RunInfo
 from flightlog.schema.errors import NotFound, StoreUnavailable
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, now_ms
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, shown
 from flightlog.stores.base import RunReader
 from flightlog.worker.status import DAMAGE, Progress, Spool, WriterProgress, progress, read_spool
 
@@ -113,8 +113,8 @@ def lag_seconds(oldest: int | None, now: int) -> float | None:
 def document(overview: Overview) -> dict[str, Any]:
     """Return the document that `--json` prints; see docs/cli.md."""
     return {
-        "tracking_uri": places.shown(overview.location.tracking_uri),
-        "database": places.shown(overview.location.database_url),
+        "tracking_uri": shown(overview.location.tracking_uri),
+        "database": shown(overview.location.database_url),
         "spool": str(overview.location.spool),
         "worker_running": overview.spool.worker_running,
         "store_error": overview.error,

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from flightlog.cli import places
-from flightlog.schema.settings import Settings
+from flightlog.schema.settings import Settings, shown
 
 PACKAGE = "flightlog"
 VARIABLES = {**{field.name: field.name.upper() for field in fields(Settings)}, "asynchronous": "ASYNC"}
@@ -50,7 +49,7 @@ def origins(environ: Mapping[str, str] = os.environ, tracking_uri: str | None = 
     """Return all settings. `tracking_uri` is the argument, which wins over the environment. Raises `InvalidParameter`."""
     settings = Settings.from_environ(environ)
     found = [_origin(name, getattr(settings, name), environ) for name in VARIABLES]
-    argument = Origin("tracking_uri", tracking_uri and places.shown(tracking_uri), "--tracking-uri")
+    argument = Origin("tracking_uri", tracking_uri and shown(tracking_uri), "--tracking-uri")
     return [argument if tracking_uri and item.name == "tracking_uri" else item for item in found]
 
 
@@ -58,4 +57,4 @@ def _origin(name: str, value: object, environ: Mapping[str, str]) -> Origin:
     variable = VARIABLES[name]
     candidates = [f"FLIGHTLOG_{variable}", *([f"MLFLOW_{variable}"] if name in SHARED else [])]
     source = next((candidate for candidate in candidates if environ.get(candidate)), "default")
-    return Origin(name, places.shown(value) if isinstance(value, str) else value, source)
+    return Origin(name, shown(value) if isinstance(value, str) else value, source)

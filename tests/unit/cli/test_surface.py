@@ -48,6 +48,8 @@ def test_the_page_has_a_section_for_each_command_and_no_other() -> None:
             "replay",
             "verify",
             "gc",
+            "archive",
+            "rebuild",
             *(f"dead-letters {verb}" for verb in ("list", "show", "retry", "drop")),
         }
     )

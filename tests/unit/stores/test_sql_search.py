@@ -222,7 +222,7 @@ def test_a_later_page_starts_in_the_middle_of_the_index(connection: Connection, 
 PATTERNS = [
     ("sqlite", r"a\_[", "lower(params.value) LIKE lower("),
     ("postgresql", r"a\\_[", 'lower(params.value COLLATE "C") LIKE lower('),
-    ("mysql", r"a\\_[", "lower(params.value) LIKE lower("),
+    ("mysql", r"a\\_[", "replace(replace(params.value, "),
     ("mssql", r"a\_[[]", "lower(params.value) LIKE lower("),
 ]
 

@@ -1,0 +1,95 @@
+"""The laws of a store and of its search, which the property tests hold on SQLite, on PostgreSQL and MariaDB with fewer examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from contracts.facts import everything
+from contracts.state_rows import insert_experiments, insert_runs
+from databases import empty_store
+from flightlog.schema.blocks import Block
+from flightlog.schema.filters import evaluate
+from flightlog.schema.filters.nodes import Node, OrderKey
+from flightlog.schema.filters.order import EXPERIMENT_ID, RUN_ID
+from flightlog.schema.filters.paging import lifecycle_stages
+from flightlog.schema.filters.vocabulary import EXPERIMENTS, RUNS
+from flightlog.schema.fold import ExperimentState, RunState
+from flightlog.stores import open_store
+from flightlog.stores.base import Gap
+from flightlog.stores.sql.engine import open_engine
+from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
+from flightlog.stores.sql.tables import experiments
+from property.test_search import experiment_states, in_pages, run_states, searches
+from property.test_store_laws import SUBJECTS, deliveries, logs
+from services import DatabaseServer
+
+FEW = partial(settings, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+Asked = list[tuple["Node | None", tuple[OrderKey, ...], int]]
+
+
+@pytest.fixture(params=["postgres_server", "mariadb_server"], scope="module")
+def server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """Give one server after the other."""
+    found: DatabaseServer = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def engine(server: DatabaseServer) -> Iterator[Engine]:
+    """Give an engine of an empty store, even without the experiment that always exists."""
+    engine = open_engine(empty_store(server))
+    with engine.begin() as connection:
+        connection.execute(experiments.delete())
+    yield engine
+    engine.dispose()
+
+
+@FEW(max_examples=25)
+@given(st.data())
+def test_however_events_are_delivered_a_server_shows_what_memory_shows(server: DatabaseServer, data: Any) -> None:
+    items: list[Block | Gap] = data.draw(logs())
+    memory = open_store("memory:")
+    for item in items:
+        memory.apply([item])
+    with closing(open_store(empty_store(server))) as store:
+        for batch in data.draw(deliveries(items)):
+            store.apply(batch)
+        assert everything(store, SUBJECTS) == everything(memory, SUBJECTS)
+
+
+@FEW(max_examples=30)
+@given(states=run_states(), asked=searches(RUNS, RUN_ID), size=st.integers(1, 4))
+def test_a_server_finds_the_runs_that_evaluation_finds(engine: Engine, states: list[RunState], asked: Asked, size: int) -> None:
+    with engine.connect() as connection, connection.begin() as transaction:
+        ids = insert_runs(connection, states)
+        for node, order, view in asked:
+            chosen = [state for state in states if state.experiment_id in ("1", "2") and state.lifecycle_stage in lifecycle_stages(view)]
+            matching = [state for state in chosen if evaluate.matches(node, state)]
+            expected = [state.run_id for state in evaluate.page(matching, order, 100, None)[0]]
+            search = partial(search_run_ids, connection, ["1", "2"], node, order, view)
+            assert [ids[key] for key in in_pages(search, 100)] == expected
+            assert [ids[key] for key in in_pages(search, size)] == expected
+        transaction.rollback()
+
+
+@FEW(max_examples=20)
+@given(states=experiment_states(), asked=searches(EXPERIMENTS, EXPERIMENT_ID), size=st.integers(1, 3))
+def test_a_server_finds_the_experiments_that_evaluation_finds(
+    engine: Engine, states: list[ExperimentState], asked: Asked, size: int
+) -> None:
+    with engine.connect() as connection, connection.begin() as transaction:
+        insert_experiments(connection, states)
+        for node, order, view in asked:
+            matching = [state for state in states if state.lifecycle_stage in lifecycle_stages(view) and evaluate.matches(node, state)]
+            expected = [int(state.experiment_id) for state in evaluate.page(matching, order, 100, None)[0]]
+            search = partial(search_experiment_ids, connection, node, order, view)
+            assert in_pages(search, 100) == in_pages(search, size) == expected
+        transaction.rollback()
