@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from flightlog.schema.entities import DeadLetter
 from flightlog.schema.events import RunLost
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, new_writer_id
 from flightlog.schema.records import Records
-from flightlog.stores.base import Gap
+from flightlog.stores.base import Gap, WriterKey
 
 
 def due(item: Block | Gap, position: int) -> Block | Gap | None:
@@ -70,3 +70,8 @@ def indices_of(block: Block, codes: Collection[int]) -> list[int]:
     is_usual = (first >= 0x94) & (first <= 0x9F) & (second < 0x80)
     found: list[int] = np.flatnonzero(~is_usual | np.isin(second, list(codes))).tolist()
     return found
+
+
+def after_positions(blocks: Iterable[Block], known: Mapping[WriterKey, int]) -> Iterator[Block]:
+    """Yield the blocks that do not end at or before a known position."""
+    return (block for block in blocks if block.end > known.get((block.subject, block.writer), 0))

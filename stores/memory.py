@@ -34,7 +34,7 @@ from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, Run
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
-from flightlog.stores.batches import due, end_of, event_letter, experiment_of, gap_letter, lost_block
+from flightlog.stores.batches import after_positions, due, end_of, event_letter, experiment_of, gap_letter, lost_block
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment, purge_refusal
 from flightlog.stores.purging import PURGES, founding, portions, purge_of, survivors
 
@@ -330,9 +330,7 @@ class MemoryStore:
 
     def ledger(self, subject: str | None = None, known: Mapping[WriterKey, int] | None = None) -> Iterator[Block]:
         """See `RunReader.ledger`."""
-        positions = known or {}
-        blocks = (block for block in list(self._ledger) if subject in (None, block.subject))
-        return (block for block in blocks if block.end > positions.get((block.subject, block.writer), 0))
+        return after_positions([block for block in self._ledger if subject in (None, block.subject)], known or {})
 
     def close(self) -> None:
         """See `Sink.close`. There is nothing to let go of."""

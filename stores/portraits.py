@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgpack
@@ -42,7 +42,22 @@ def run_portrait(reader: RunReader, run_id: str, dropped: int) -> Portrait:
         "dropped": dropped,
         **{f"metric {key}": _summary(summary) for key, summary in summaries.items()},
         **{f"history {key}": history_digest(reader.metric_arrays(run_id, key)) for key in summaries},
+        **_attempts(reader, run_id, summaries),
     }
+
+
+def _attempts(reader: RunReader, run_id: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the attempts of a run that has several, and what each has of the metrics that are shown, hidden points included."""
+    found = reader.attempts(run_id)
+    if len(found) < 2:
+        return {}
+    numbers = [attempt.attempt for attempt in found]
+    histories = {
+        f"history {key}, attempt {number}": history_digest(reader.metric_arrays(run_id, key, attempt=number))
+        for key in keys
+        for number in numbers
+    }
+    return {"attempts": [[attempt.attempt, attempt.time, attempt.from_step] for attempt in found], **histories}
 
 
 def experiment_portrait(experiment: Experiment) -> Portrait:

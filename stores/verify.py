@@ -139,6 +139,11 @@ def known_runs(store: RunReader) -> list[str]:
     return sorted(logged | {run_id for page in _pages(store) for run_id in page})
 
 
+def known_experiments(*readers: RunReader) -> list[str]:
+    """Return the subjects of the experiments that one of the stores shows, in order."""
+    return sorted({experiment_subject(experiment_id) for reader in readers for experiment_id in _experiments(reader)})
+
+
 def _pages(store: RunReader) -> Iterator[list[str]]:
     experiment_ids = [experiment.experiment_id for experiment in _experiments(store).values()]
     token: str | None = None

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-COMMANDS = sorted(set(re.findall(r"`flightlog ((?:[a-z]+ ?)+)", README)))
+COMMANDS = sorted(set(re.findall(r"`flightlog ((?:[a-z-]+ ?)+)", README)))
 SAMPLES = {
     "asynchronous": "false",
     "start_worker": "false",

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from flightlog.schema.errors import InvalidParameter
 from flightlog.stores.artifacts.base import ArtifactRepository
 from flightlog.stores.artifacts.local import LocalArtifacts
+from flightlog.stores.artifacts.s3 import S3Artifacts
 
 
 def open_artifacts(uri: str) -> ArtifactRepository:
@@ -16,7 +17,9 @@ def open_artifacts(uri: str) -> ArtifactRepository:
     if root is not None:
         return LocalArtifacts(root)
     scheme = urlsplit(uri).scheme
-    raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use a path or file:")
+    if scheme == "s3":
+        return S3Artifacts(uri)
+    raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use a path, file: or s3:")
 
 
 def local_root(uri: str) -> Path | None:

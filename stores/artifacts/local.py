@@ -56,11 +56,11 @@ class LocalArtifacts:
         _copy_whole(source, target)
 
     def delete(self, path: str) -> None:
-        """See `ArtifactRepository.delete`. The root goes with its last file."""
+        """See `ArtifactRepository.delete`. The root goes with its last file, and so does the folder around it, the run's."""
         root, target = self._root.resolve(), self._inside(path)
         target.unlink(missing_ok=True)
         folder = target.parent
-        while folder != root.parent and folder.is_dir() and not any(folder.iterdir()):
+        while folder != root.parent.parent and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
             folder = folder.parent
 

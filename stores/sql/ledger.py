@@ -14,7 +14,7 @@ from flightlog.schema.ids import WriterId
 from flightlog.stores.base import Gap, WriterKey
 from flightlog.stores.batches import due, end_of
 from flightlog.stores.sql.rows import Values, fetch, insert_rows, upsert_rows
-from flightlog.stores.sql.tables import dead_letters, ledger, writers
+from flightlog.stores.sql.tables import archives, dead_letters, ledger, writers
 
 FIRST_PAGE, LAST_PAGE = 16, 2048
 """Blocks that a reader of the ledger asks for at once: as many as have about `PAGE_BYTES`."""
@@ -77,10 +77,25 @@ def _writer_row(key: WriterKey, position: int, now: int) -> Values:
 
 def keep(connection: Connection, admitted: Sequence[Admitted]) -> None:
     """Write the blocks of a batch into the ledger."""
-    insert_rows(connection, ledger, [_ledger_row(part.writer_id, part.item) for part in admitted if isinstance(part.item, Block)])
+    rows = [ledger_row(part.writer_id, part.item) for part in admitted if isinstance(part.item, Block)]
+    place = _place_after_archives(connection) if rows else None
+    if place is not None:
+        insert_rows(connection, ledger, [{"id": place, **rows.pop(0)}])
+    insert_rows(connection, ledger, rows)
 
 
-def _ledger_row(writer_id: int, block: Block) -> Values:
+def _place_after_archives(connection: Connection) -> int | None:
+    """Return the key of the next row where SQLite would choose one that an archived row had: it counts on from the greatest there is."""
+    if connection.dialect.name != "sqlite":
+        return None
+    archived = connection.execute(select(func.max(archives.c.last_place))).scalar() or 0
+    if not archived or archived < (connection.execute(select(func.max(ledger.c.id))).scalar() or 0):
+        return None
+    return archived + 1
+
+
+def ledger_row(writer_id: int, block: Block) -> Values:
+    """Return a block as a row of the ledger without its key."""
     body = encode_body(block.names, block.records) if block.body is None else block.body
     return {"writer_id": writer_id, "first_sequence": block.first_sequence, "count": len(block.records), "body": body}
 

@@ -12,11 +12,12 @@ from flightlog.stores.base import Gap, Tombstone
 from flightlog.stores.batches import experiment_of
 from flightlog.stores.experiments import purge_refusal
 from flightlog.stores.purging import founding, purge_of, survivors
+from flightlog.stores.sql import archives
 from flightlog.stores.sql.experiments import SqlExperiments
 from flightlog.stores.sql.ledger import Admitted, block_of, blocks_query
 from flightlog.stores.sql.repair import delete_parts
 from flightlog.stores.sql.rows import fetch, in_parts
-from flightlog.stores.sql.tables import archives, dead_letters, experiment_tags, experiments, ledger, runs, tombstones, writers
+from flightlog.stores.sql.tables import dead_letters, experiment_tags, experiments, ledger, runs, tombstones, writers
 
 
 def without_purged(connection: Connection, admitted: Sequence[Admitted]) -> list[Admitted]:
@@ -70,6 +71,7 @@ def _remove_run(connection: Connection, run_id: str) -> int | None:
     home = connection.execute(select(runs.c.experiment_id).where(runs.c.run_id == run_id)).scalar()
     delete_parts(connection, run_id)
     connection.execute(delete(runs).where(runs.c.run_id == run_id))
+    archives.move_in(connection, run_id)
     query = blocks_query().where(writers.c.subject == run_id).order_by(ledger.c.id)
     rows = connection.execute(query).all()
     start = founding(block_of(row) for row in rows)
@@ -104,7 +106,6 @@ def _delete_ledger(connection: Connection, places: Iterable[int]) -> None:
 def _forget(connection: Connection, subject: str) -> None:
     mine = select(writers.c.id).where(writers.c.subject == subject)
     connection.execute(delete(dead_letters).where(dead_letters.c.writer_id.in_(mine)))
-    connection.execute(delete(archives).where(archives.c.subject == subject))
 
 
 def _bury(connection: Connection, subject: str, time: int, home: int | None) -> None:

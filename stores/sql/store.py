@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -11,15 +12,19 @@ from sqlalchemy.exc import DBAPIError
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.entities import Attempt, DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
+from flightlog.schema.errors import StoreUnavailable
 from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
 from flightlog.schema.fold import ArtifactState
-from flightlog.schema.ids import WriterId, now_ms
+from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, WriterId, experiment_subject, now_ms
 from flightlog.stores import series, verify
+from flightlog.stores.archive import Merge
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
-from flightlog.stores.batches import experiment_of, lost_block
+from flightlog.stores.batches import after_positions, experiment_of, lost_block
 from flightlog.stores.purging import portions
-from flightlog.stores.sql import attempts, compaction, deleted, late_events, ledger, projector, purge, queries, repair
+from flightlog.stores.replay import Tell
+from flightlog.stores.sql import archives, attempts, compaction, deleted, late_events, ledger, projector, purge, queries, repair
+from flightlog.stores.sql.archives import Archive, Sealed
 from flightlog.stores.sql.deleted import DeletedExperiment, DeletedRun
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, reading_once, write
 from flightlog.stores.sql.migrations import migrate
@@ -178,18 +183,85 @@ class SqlStore:
 
     def ledger(self, subject: str | None = None, known: Mapping[WriterKey, int] | None = None) -> Iterator[Block]:
         """See `RunReader.ledger`. Holds few blocks at once and no transaction in between."""
-        place, limit = 0, ledger.FIRST_PAGE
+        positions = known or {}
+        merge, archive, place, limit = Merge(), 0, 0, ledger.FIRST_PAGE
         while place >= 0:
-            with reading(self._engine) as connection:
-                place, blocks = ledger.blocks_after(connection, place, subject, known or {}, limit)
-            yield from (block for _, block in blocks)
+            with reading(self._engine) as connection:  # one state: what leaves the ledger meanwhile is in an archive, and nothing in both
+                found = archives.known(connection, subject, archive)
+                following, blocks = ledger.blocks_after(connection, place, subject, positions, limit)
+            for item in found:
+                merge.add(item.first_place, item.blocks(place))
+                archive = item.id
+            for at, block in blocks:
+                yield from after_positions(merge.before(at), positions)
+                yield block
             limit = ledger.next_limit(limit, [block for _, block in blocks])
+            place = following
+        yield from after_positions(merge.before(math.inf), positions)
+
+    def ended_runs(self, before: int) -> list[str]:
+        """Return the runs that ended before a time, ms since the epoch, and have something in the ledger, in order of their ids."""
+        with reading(self._engine) as connection:
+            return archives.ended_runs(connection, before)
+
+    def archive(self, run_id: str, folder: str) -> Sealed | None:
+        """Move what the ledger has of a run into a file in a folder or bucket; None where there is nothing.
+
+        The file is read back before the rows go, so that a crash leaves the rows or a whole archive. Raises `OSError`, `InvalidParameter`
+        or `DecodeError` where it cannot be written, `StoreUnavailable` when the ledger was changed meanwhile.
+        """
+        with reading(self._engine) as connection:
+            sealed = archives.seal(connection, run_id, folder)
+        if sealed is not None:
+            write(self._engine, partial(_move_out, run_id=run_id, folder=folder, sealed=sealed))
+        return sealed
+
+    def unarchive(self, run_id: str) -> None:
+        """Bring the archived ledger of a run back into the database. Raises as reading an archive does."""
+        for archive in write(self._engine, partial(_move_in, run_id=run_id)):
+            archives.remove_file(archive)
+
+    def remove_purged_archives(self) -> int:
+        """Delete the archives of purged runs; return how many there were. Raises `OSError`, `InvalidParameter`."""
+        with reading(self._engine) as connection:
+            found = archives.purged(connection)
+        for archive in found:
+            archives.remove_file(archive)
+            write(self._engine, partial(archives.forget, archive=archive))
+        return len(found)
 
     def repair(self, subjects: Sequence[str]) -> None:
         """Replace what is projected of runs and experiments, and their dead letters, by what the ledger gives; one transaction each."""
         with self._projected_anew(subjects, []) as scratch:
             for subject in subjects:
                 write(self._engine, partial(self._replace, scratch=scratch, subject=subject, late=[]))
+
+    def rebuild(self, tell: Tell | None = None) -> int:
+        """Project the whole ledger anew beside what is there, and swap it in; return how many runs and experiments there are.
+
+        The new projection is made in a temporary SQLite database while events go on being filed. Then, while workers wait, it catches up
+        and takes the place of the old one in one transaction: a reader sees the old one or the new one. `tell` hears of events.
+        """
+        with verify.temporary_database() as url, closing(SqlStore(url)) as scratch:
+            verify.fill(self, scratch, (), tell)
+            self._catch_up(scratch)
+            return write(self._engine, partial(self._swap, scratch=scratch))
+
+    def _catch_up(self, scratch: SqlStore) -> None:
+        known = verify.positions(scratch)
+        for subject in sorted({key[0] for key, end in verify.positions(self).items() if end > known.get(key, 0)}):
+            verify.fill_subject(self, scratch, subject)
+
+    def _swap(self, connection: Connection, scratch: SqlStore) -> int:
+        lock_subjects(connection, {experiment_subject(DEFAULT_EXPERIMENT_ID)})  # an experiment's lock keeps all others out
+        self._catch_up(scratch)
+        if verify.positions(scratch) != verify.positions(self):
+            raise StoreUnavailable("the new projection did not come to where the ledger is; nothing was changed, rebuild again")
+        subjects = [*verify.known_experiments(self, scratch), *verify.known_runs(self)]
+        with reading(scratch._engine) as fresh:
+            for subject in subjects:
+                repair.replace_subject(connection, fresh, subject)
+        return len(subjects)
 
     @contextmanager
     def _projected_anew(self, subjects: Sequence[str], late: Sequence[Block]) -> Iterator[SqlStore]:
@@ -210,6 +282,8 @@ class SqlStore:
 
         Return for each subject why the database refuses it still, or None. What it refuses is as it was before.
         """
+        for subject in {letter.subject for letter in dead_letters if late_events.is_whole(letter)}:
+            self.unarchive(subject)
         with reading(self._engine) as connection:
             late = late_events.find(connection, dead_letters)
         subjects = sorted({letter.subject for letter in dead_letters})
@@ -250,6 +324,19 @@ class SqlStore:
     def close(self) -> None:
         """See `Sink.close`."""
         self._engine.dispose()
+
+
+def _move_out(connection: Connection, run_id: str, folder: str, sealed: Sealed) -> None:
+    lock_subjects(connection, {run_id})
+    archives.move_out(connection, run_id, folder, sealed)
+
+
+def _move_in(connection: Connection, run_id: str) -> list[Archive]:
+    lock_subjects(connection, {run_id})
+    found = archives.move_in(connection, run_id)
+    for archive in found:
+        archives.forget(connection, archive)
+    return found
 
 
 def _apply(connection: Connection, items: Sequence[Block | Gap], now: int) -> Applied:

@@ -277,12 +277,13 @@ archives = Table(
     Column("subject", Exact, nullable=False, index=True),
     Column("uri", LongText, nullable=False),
     Column("first_place", BigInteger, nullable=False),
+    Column("last_place", BigInteger, nullable=False, index=True),
     Column("events", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", Hash, nullable=False),
     Column("time", BigInteger, nullable=False),
 )
-"""Where the ledger of an ended run has gone: its rows are no longer in `ledger`, where the first of them had the key `first_place`."""
+"""Where the ledger of an ended run has gone: its rows are no longer in `ledger`, where they had the keys `first_place` to `last_place`."""
 
 tombstones = Table(
     "tombstones",

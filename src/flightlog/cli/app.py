@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from flightlog.cli import dead_letters, exits, imports, runs
+from flightlog.cli.archive import archive
 from flightlog.cli.doctor import doctor
 from flightlog.cli.gc import gc
+from flightlog.cli.rebuild import rebuild
 from flightlog.cli.replay import replay_command
 from flightlog.cli.status import status
 from flightlog.cli.sync import sync
@@ -35,6 +37,8 @@ app.command(epilog=exits.SENTENCE)(sync)
 app.add_typer(imports.app, name="import")
 app.command("replay", epilog=exits.SENTENCE)(replay_command)
 app.command("verify", epilog=exits.SENTENCE)(verify_command)
+app.command(epilog=exits.SENTENCE)(archive)
+app.command(epilog=exits.SENTENCE)(rebuild)
 app.command(epilog=exits.SENTENCE)(gc)
 app.add_typer(dead_letters.app, name="dead-letters")
 

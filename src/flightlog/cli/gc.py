@@ -125,6 +125,7 @@ def _carry_out(store: SqlStore, location: Location, plan: Plan) -> Plan:
     for experiment in plan.experiments:
         if not staying[experiment.experiment_id]:
             store.apply([purge_block(experiment_subject(experiment.experiment_id), now_ms())])
+    store.remove_purged_archives()
     store.shrink()
     return Plan(candidates, plan.experiments, staying)
 

@@ -15,7 +15,7 @@ from flightlog.cli import exits, output, places, progress
 from flightlog.cli.options import AsJson, TrackingUri
 from flightlog.cli.output import Column, counted
 from flightlog.schema.errors import InvalidParameter
-from flightlog.schema.settings import DATABASE_SCHEMES, Location
+from flightlog.schema.settings import DATABASE_SCHEMES, Location, without_password
 from flightlog.stores import open_store
 from flightlog.stores.mlflow_files import MlflowFiles
 from flightlog.stores.mlflow_history import MlflowHistory
@@ -70,7 +70,7 @@ def open_history(source: str) -> MlflowHistory:
         return MlflowDatabase(source)
     if scheme not in ("", "file"):
         raise InvalidParameter(
-            f"source {places.shown(source)!r} is neither a database URL nor a folder; a server's runs are in its database"
+            f"source {without_password(source)!r} is neither a database URL nor a folder; a server's runs are in its database"
         )
     return MlflowFiles(Path(unquote(urlsplit(source).path) if scheme or source.startswith("file:") else source))
 
@@ -78,7 +78,7 @@ def open_history(source: str) -> MlflowHistory:
 def _import(history: MlflowHistory, target: Location, experiments: list[str], as_json: bool) -> Imported:
     store = open_store(target.database_url)
     try:
-        with progress.shown(f"to {places.shown(target.tracking_uri)}", "events", quiet=as_json) as watch:
+        with progress.shown(f"to {without_password(target.tracking_uri)}", "events", quiet=as_json) as watch:
             return import_mlflow(history, store, partial(apply_around_poison, store), experiments, watch)
     finally:
         store.close()
@@ -110,8 +110,8 @@ def _print_list(lines: list[str], count: int, word: str) -> None:
 
 def _document(imported: Imported, source: str, target: Location, seconds: float) -> dict[str, Any]:
     return {
-        "source_uri": places.shown(source),
-        "tracking_uri": places.shown(target.tracking_uri),
+        "source_uri": without_password(source),
+        "tracking_uri": without_password(target.tracking_uri),
         "complete": imported.is_complete,
         "events": imported.events,
         "seconds": seconds,

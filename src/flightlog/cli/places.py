@@ -60,7 +60,8 @@ def check_exists(location: Location) -> None:
     """Raise `NotFound` when there is neither a database nor a spool."""
     file = database_file(location)
     if file is not None and not file.exists() and not location.spool.exists():
-        raise NotFound(f"nothing has been logged to {shown(location.tracking_uri)}: there is no {file.name}, and no spool {location.spool}")
+        uri = without_password(location.tracking_uri)
+        raise NotFound(f"nothing has been logged to {uri}: there is no {file.name}, and no spool {location.spool}")
 
 
 @contextmanager
@@ -85,7 +86,7 @@ def opened_database(location: Location) -> Iterator[SqlStore]:
 def _check_filed(location: Location) -> None:
     check_exists(location)
     if revision_of(location) is None:
-        place = shown(location.database_url)
+        place = without_password(location.database_url)
         raise NotFound(f"nothing has been filed at {place} yet; to file what waits in the spool: {worker_command(location)}")
 
 
@@ -93,12 +94,7 @@ def worker_command(location: Location) -> str:
     """Return the command that files a place's journals, or sends them to its queue."""
     if location.queue_uri is not None:
         return f"flightlog ship --spool {location.spool} --idle 5"
-    return f"flightlog worker --spool {location.spool} --tracking-uri {shown(location.tracking_uri)} --idle 5"
-
-
-def shown(uri: str) -> str:
-    """Return a URI without its password."""
-    return without_password(uri)
+    return f"flightlog worker --spool {location.spool} --tracking-uri {without_password(location.tracking_uri)} --idle 5"
 
 
 def local_path(uri: str) -> Path | None:

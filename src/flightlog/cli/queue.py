@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flightlog.cli import output, places
+from flightlog.cli import output
 from flightlog.cli.output import Column
 from flightlog.schema.errors import QueueUnavailable
-from flightlog.schema.settings import Location
+from flightlog.schema.settings import Location, without_password
 
 if TYPE_CHECKING:
     from flightlog.worker.presence import Process
@@ -69,7 +69,7 @@ def look(location: Location) -> QueueView | None:
         return None
     from flightlog.worker.traffic import read_traffic  # noqa: PLC0415 - RQ takes long to import, and few places have a queue
 
-    uri = places.shown(location.queue_uri)
+    uri = without_password(location.queue_uri)
     try:
         return QueueView(uri, location.spool, read_traffic(location.queue_uri))
     except QueueUnavailable as error:

@@ -14,6 +14,7 @@ from flightlog.cli.progress import bar
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.ids import WriterId
 from flightlog.schema.limits import check_run_id
+from flightlog.schema.settings import without_password
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
 from flightlog.stores.replay import Replayed, Source, replay
@@ -34,8 +35,8 @@ def replay_command(
     """
     run_ids = [check_run_id(run_id) for run_id in run or []]
     location = places.find(target)
-    if places.find(source).database_url == location.database_url:
-        raise InvalidParameter(f"--from and --to name the same store, {places.shown(location.database_url)}")
+    if not source.startswith("s3:") and places.find(source).database_url == location.database_url:
+        raise InvalidParameter(f"--from and --to name the same store, {without_password(location.database_url)}")
     with sources.opened(source, run_ids) as opened:
         store = open_store(location.database_url)
         try:
@@ -53,11 +54,11 @@ def _replay(source: Source, store: Store) -> Replayed:
 
 def _print(replayed: Replayed, source: str, target: str, *, as_json: bool) -> None:
     if as_json:
-        places_shown = {"from": places.shown(source), "to": places.shown(target)}
+        places_shown = {"from": without_password(source), "to": without_password(target)}
         output.print_json({**places_shown, **asdict(replayed), "events_per_second": replayed.rate})
         return
     taken = f"{output.counted(replayed.events, 'event')} in {output.span(replayed.seconds)}, {replayed.rate:,.0f} a second"
-    output.print_line(f"replayed {taken}, from {places.shown(source)} to {places.shown(target)}")
+    output.print_line(f"replayed {taken}, from {without_password(source)} to {without_password(target)}")
     for line in _losses(replayed):
         output.print_line(line)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from flightlog.cli import places
 from flightlog.schema.frames import SUFFIX
+from flightlog.stores.archive import SUFFIX as ARCHIVE_SUFFIX
+from flightlog.stores.archive import ArchiveSource
 from flightlog.stores.replay import LedgerSource, Source, check_runs
 from flightlog.worker.sources.journals import JournalSource, check_journals
 
@@ -21,8 +22,12 @@ def opened(uri: str, run_ids: Sequence[str]) -> Iterator[Source]:
         check_journals(folder, run_ids)
         yield JournalSource(folder, run_ids)
         return
-    location = replace(places.find(uri), spool=Path("/nonexistent"))
-    with places.opened(location) as store:
+    if uri.startswith("s3:") or (folder is not None and holds(folder, ARCHIVE_SUFFIX)):
+        archives = ArchiveSource(uri, run_ids)
+        archives.check()
+        yield archives
+        return
+    with places.opened(places.find(uri)) as store:
         check_runs(store, run_ids)
         yield LedgerSource(store, run_ids)
 

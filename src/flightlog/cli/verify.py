@@ -13,6 +13,7 @@ from flightlog.cli.options import AsJson, Place, RunIds
 from flightlog.cli.output import Column
 from flightlog.cli.progress import bar
 from flightlog.schema.limits import check_run_id
+from flightlog.schema.settings import without_password
 from flightlog.stores.sql.store import SqlStore
 from flightlog.stores.verify import Verified, verify
 
@@ -39,7 +40,7 @@ def verify_command(
         found = _verify(store, run_ids)
         after = _repair(store, found) if repair else {}
     if as_json:
-        output.print_json({"tracking_uri": places.shown(location.tracking_uri), **_document(found, after)})
+        output.print_json({"tracking_uri": without_password(location.tracking_uri), **_document(found, after)})
     else:
         _print(found, after, limit)
     if any(item.differences for item in found):

@@ -18,6 +18,7 @@ from flightlog.stores import verify as module
 from flightlog.stores.base import Gap, Store
 from flightlog.stores.portraits import digest_of, run_portrait
 from flightlog.stores.replay import LedgerSource, replay
+from flightlog.stores.sql import repair
 from flightlog.stores.sql.engine import open_engine, writing
 from flightlog.stores.sql.store import SqlStore
 from flightlog.stores.verify import Verified, verify
@@ -204,3 +205,46 @@ def test_a_run_that_is_written_to_is_looked_at_again_and_never_called_wrong(stor
 def test_a_run_that_nobody_knows_is_not_found(store: SqlStore) -> None:
     with pytest.raises(NotFound):
         list(verify(store, ["f" * 32]))
+
+
+def test_a_rebuild_mends_everything_in_one_transaction_and_readers_see_the_old_rows_until_then(store: SqlStore, url: str) -> None:
+    before = seen(store)
+    for statement, _ in DAMAGE:
+        damage(url, statement.format(run=RUN))
+    damage(url, "UPDATE experiments SET name = 'x' || experiment_id WHERE experiment_id > 0")
+    damage(url, "UPDATE artifacts SET size = 3")
+    assert store.rebuild() == 5
+    assert wrong(verify(store)) == {}
+    assert {**seen(store), "letters": sorted(seen(store)["letters"])} == {**before, "letters": sorted(before["letters"])}
+
+
+def test_events_that_come_while_a_projection_is_rebuilt_are_in_it(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = module.fill
+
+    def fill_and_let_events_come(*arguments: Any) -> None:
+        filled(*arguments)
+        store.apply([block(RUN, param("late", "1"), first=58), block(THIRD_RUN, started())])
+
+    monkeypatch.setattr(module, "fill", fill_and_let_events_come)
+    store.rebuild()
+    assert store.get_run(RUN).data.params == {"lr": "1", "late": "1"}
+    monkeypatch.undo()
+    assert wrong(verify(store)) == {}
+
+
+def test_a_rebuild_that_is_cut_off_changes_nothing(store: SqlStore, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage(url, "UPDATE params SET value = '3'")
+    replaced: list[str] = []
+
+    def replace_two(connection: Any, fresh: Any, subject: str) -> None:
+        replaced.append(subject)
+        replacing(connection, fresh, subject)
+        if subject == RUN:
+            raise KeyboardInterrupt
+
+    replacing = repair.replace_subject
+    monkeypatch.setattr(repair, "replace_subject", replace_two)
+    with pytest.raises(KeyboardInterrupt):
+        store.rebuild()
+    assert replaced[-1] == RUN
+    assert store.get_run(RUN).data.params == {"lr": "3"}

@@ -46,6 +46,7 @@ archives = Table(
     Column("subject", Exact, nullable=False, index=True),
     Column("uri", LongText, nullable=False),
     Column("first_place", BigInteger, nullable=False),
+    Column("last_place", BigInteger, nullable=False, index=True),
     Column("events", BigInteger, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("sha256", ExactText(64), nullable=False),
