@@ -210,17 +210,6 @@ class RunLost(Event):
     last_seen: Millis
 
 
-class ArtifactSettled(Event):
-    """What became of an artifact's snapshot: it was stored, or could not be, with the reason."""
-
-    code: ClassVar[int] = 24
-
-    path: str
-    snapshot: str
-    state: Literal["stored", "failed"]
-    reason: str | None = None
-
-
 class RunPurged(Event):
     """A run was removed for good, with all that was logged to it. What still comes of it is dropped."""
 
@@ -231,6 +220,17 @@ class ExperimentPurged(Event):
     """An experiment, which must have no runs any more, was removed for good. What still comes of it from before this time is dropped."""
 
     code: ClassVar[int] = 23
+
+
+class ArtifactSettled(Event):
+    """What became of an artifact's snapshot: it was stored, or could not be, with the reason."""
+
+    code: ClassVar[int] = 24
+
+    path: str
+    snapshot: str
+    state: Literal["stored", "failed"]
+    reason: str | None = None
 
 
 EVENT_TYPES: dict[int, type[Event]] = {
@@ -257,8 +257,8 @@ EVENT_TYPES: dict[int, type[Event]] = {
         WriterAlive,
         RunRewound,
         RunLost,
-        ArtifactSettled,
         RunPurged,
         ExperimentPurged,
+        ArtifactSettled,
     )
 }
