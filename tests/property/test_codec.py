@@ -47,6 +47,8 @@ FIELDS: dict[type[e.Event], dict[str, st.SearchStrategy[Any]]] = {
     e.ExperimentRenamed: {"name": TEXTS},
     e.ExperimentDeleted: {},
     e.ExperimentRestored: {},
+    e.RunPurged: {},
+    e.ExperimentPurged: {},
     e.EventsDropped: {"count": st.integers(1, 2**63 - 1), "reason": TEXTS},
 }
 EVENTS = st.one_of(*(st.builds(event, time=TIMES, **fields) for event, fields in FIELDS.items()))
