@@ -172,12 +172,18 @@ BOMBS = {
     "as many lengths as fit": lambda: _sealed(1, RUN, RAW, 0, 10_000, _lengths_bomb(10_000)),
     "millions of empty arrays": lambda: _full_of(b"\x90"),
     "millions of empty maps": lambda: _full_of(b"\x80"),
+    "a tree of empty arrays": lambda: _checked(_tree(6)),
     "arrays in arrays": lambda: _checked(b"\x91" * (MAX_BODY - 100)),
     "a body of millions of empty arrays": lambda: _sealed(1, RUN, RAW, 0, 1, b"\x96\x01" + b"\x90" * (MAX_BODY - 200)),
     "an array that claims four milliards": lambda: _checked(b"\xdd\xff\xff\xff\xff"),
     "bytes that claim four milliards": lambda: _checked(b"\x96\x01\xc6\xff\xff\xff\xff"),
     "more than an entry may have": lambda: _sealed(1, RUN, RAW, 0, 1, bytes(MAX_BODY)),
 }
+
+
+def _tree(depth: int) -> bytes:
+    """Return an array of 15 arrays of 15 arrays, and so on."""
+    return b"\x9f" + 15 * _tree(depth - 1) if depth else b"\x90"
 
 
 def _lengths_bomb(count: int) -> bytes:

@@ -273,9 +273,10 @@ def test_a_journal_that_nobody_would_take_is_left_and_the_others_go_on(
 ) -> None:
     path = write_segment(tmp_path, tag("a"), subject="no/run")
     write_segment(tmp_path, tag("b"), writer=OTHER_WRITER)
-    for _ in range(5):
+    for number in range(1, 5):
         shipper.step()
         work()
+        write_segment(tmp_path, tag("a"), subject="no/run", number=number, first=number)
     assert path.exists()
     assert set(store.get_run(RUN).data.tags) == {"b"}
     assert [record.levelname for record in caplog.records if "cannot be shipped" in record.message] == ["ERROR"]
