@@ -36,7 +36,7 @@ PARAMETERS = [(name, parameter) for name, command in COMMANDS.items() for parame
 
 
 def test_the_page_has_a_section_for_each_command_and_no_other() -> None:
-    assert set(SECTIONS) == set(COMMANDS) == {"worker", "status", "runs list", "runs show", "doctor"}
+    assert set(SECTIONS) == set(COMMANDS) == {"worker", "ship", "status", "runs list", "runs show", "doctor"}
 
 
 @pytest.mark.parametrize(("command", "parameter"), PARAMETERS, ids=[f"{name} {parameter.name}" for name, parameter in PARAMETERS])
