@@ -25,7 +25,18 @@ from services import RedisServer
 
 SHIPPER = (sys.executable, "-m", "flightlog", "ship")
 WORKER = (sys.executable, "-m", "flightlog", "worker")
-PLAIN_RQ = (sys.executable, "-m", "rq.cli", "worker", "flightlog", "--serializer", "json", "--worker-class", "rq.SimpleWorker", "--quiet")
+PLAIN_RQ = (
+    sys.executable,
+    "-m",
+    "rq.cli",
+    "worker",
+    "flightlog",
+    "--serializer",
+    "rq.serializers.JSONSerializer",
+    "--worker-class",
+    "rq.SimpleWorker",
+    "--quiet",
+)
 
 
 class Fleet:

@@ -14,12 +14,13 @@ from datetime import timedelta
 from rq import Queue
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
 
 from flightlog.schema.names import DRAIN, HOUSEKEEP, QUEUE, SHARDS
 from flightlog.worker.streams import Streams
 
-SERIALIZER = "json"
-"""A job's arguments are plain numbers: nobody needs to unpickle anything."""
+SERIALIZER = JSONSerializer
+"""A job's arguments are plain numbers: nobody needs to unpickle anything. RQ 2 does not know it by the name "json" here."""
 JOB_TIMEOUT = 600
 """Seconds after which RQ ends a drain that hangs; it ends itself long before."""
 FAILURE_TTL = 3_600

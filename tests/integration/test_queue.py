@@ -12,6 +12,7 @@ from rq.registry import DeferredJobRegistry, FailedJobRegistry, FinishedJobRegis
 from fleet import PLAIN_RQ, Fleet
 from flightlog.schema.ids import experiment_id_for
 from flightlog.schema.names import UPLOADS
+from flightlog.worker.rings import SERIALIZER
 from flightlog.worker.shipper import ship_all
 from process.scripts import NO_WORKER, assert_unbroken, run, wait_until
 
@@ -66,7 +67,7 @@ def test_a_plain_rq_worker_does_the_same_and_leaves_nothing_in_its_registries(fl
     run_id = run(LOG, **NO_WORKER).out.split()[0]
     fleet.ship()
     assert fleet.arrived(run_id) == 2000
-    queue = Queue("flightlog", connection=fleet.client, serializer="json")
+    queue = Queue("flightlog", connection=fleet.client, serializer=SERIALIZER)
     wait_until(lambda: StartedJobRegistry(queue=queue).count == 0, "no job is running")
     assert [registry(queue=queue).count for registry in (FailedJobRegistry, FinishedJobRegistry, DeferredJobRegistry)] == [0, 0, 0]
 
@@ -76,7 +77,7 @@ def test_a_store_that_is_away_leaves_few_failed_jobs_and_no_event(fleet: Fleet) 
     blocked.touch()
     fleet.start(PLAIN_RQ)
     run_id = run(LOG, FLIGHTLOG_EXIT_TIMEOUT="8").out.split()[0]
-    queue = Queue("flightlog", connection=fleet.client, serializer="json")
+    queue = Queue("flightlog", connection=fleet.client, serializer=SERIALIZER)
     failed = FailedJobRegistry(queue=queue)
     wait_until(lambda: failed.count >= 2, "drains have failed")
     assert failed.count <= 10  # two shards, which rest for 1, 2, 4 and 8 seconds; called each second, they would leave sixteen and more
