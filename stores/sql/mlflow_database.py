@@ -13,6 +13,7 @@ from sqlalchemy import (
     Engine,
     FromClause,
     Select,
+    String,
     column,
     create_engine,
     event,
@@ -148,9 +149,7 @@ class MlflowDatabase:
     def _stream(self, query: Select[Any]) -> Iterator[MlflowPoints]:
         with reading(self._engine) as connection:
             result = connection.execution_options(stream_results=True, max_row_buffer=POINTS).execute(query)
-            cursor = result.cursor  # the driver's own tuples: a row object for each point would take as long as all the rest
-            while rows := cursor.fetchmany(POINTS):
-                yield _points(rows)
+            yield from map(_points, result.partitions(POINTS))
 
     def left_out(self) -> dict[str, int]:
         """See `MlflowHistory.left_out`."""
@@ -181,7 +180,7 @@ class MlflowDatabase:
 
     def _column(self, name: str, item: str) -> ColumnElement[Any]:
         if item in self._columns[name]:
-            return column(item)
+            return column(item, String()) if item == "run_uuid" else column(item)  # a list of keys needs to know what they are
         return literal(DEFAULTS[name][item]).label(item)
 
     def _all(self, query: Select[Any]) -> Sequence[Any]:
