@@ -38,7 +38,7 @@ log = logging.getLogger("flightlog.worker")
 FIELD = b"e"
 WATCH = "flightlog:watch"
 """Since when, without a break, and when last, somebody has looked after the queue."""
-LEASE = 10_000
+LEASE = 6_000
 """Milliseconds after which a lease that nobody renews is free: so long a killed worker keeps its shard."""
 REMEMBERED = 7 * 86_400
 """Seconds for which a position is kept that nobody asks for."""

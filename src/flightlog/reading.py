@@ -35,10 +35,10 @@ def _open(database_url: str, process: int) -> RunReader:  # noqa: ARG001 - a for
 
 
 def reader_for(producer: Producer) -> RunReader:
-    """Return a reader of a producer's store that sees everything the producer has recorded."""
+    """Return a reader of a producer's store that sees everything the producer has recorded. Raises `StoreUnavailable`."""
     settings, location = producer.settings, producer.location
     if not location.is_store_named:
-        raise InvalidParameter(
+        raise StoreUnavailable(
             "events go into a queue, which cannot be read; set FLIGHTLOG_TRACKING_URI to the store that its workers file into"
         )
     if producer.pending() and not producer.settle(settings.sync_timeout if producer.can_arrive else 0):

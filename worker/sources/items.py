@@ -33,7 +33,7 @@ class ItemSource:
 
     def rewind(self) -> None:
         """Refuse: an iterator does not go back."""
-        raise NotImplementedError(f"{type(self).__name__} can be read once; make another that begins where the store is")
+        raise RuntimeError(f"{type(self).__name__} can be read once; make another that begins where the store is")
 
     def wait(self, timeout: float) -> None:
         """Return at once: all there is can be had now."""
