@@ -92,7 +92,7 @@ def test_the_spool_is_shipped_once(fleet: Fleet, run_id: str, capsys: pytest.Cap
 def test_it_waits_for_a_worker(fleet: Fleet, run_id: str) -> None:
     with syncing() as process:
         wait_until(lambda: fleet.waiting() > 0, "entries wait")
-        assert not is_over_after(process, 0.5)
+        assert not is_over_after(process, 1.5)
         fleet.start()
         assert told(process)["events"] == COUNT + 3
     assert_here(fleet, run_id)
@@ -102,9 +102,10 @@ def test_where_a_shipper_is_at_it_already_it_waits_for_that(fleet: Fleet, run_id
     fleet.start_shipper()
     wait_until(lambda: fleet.waiting() > 0, "entries wait")
     with syncing() as process:
-        assert not is_over_after(process, 0.5)
+        assert not is_over_after(process, 1.5)
         fleet.start()
         done = told(process)
+    assert fleet.arrived(run_id) == COUNT
     assert (done["events"], done["runs"], done["complete"]) == (COUNT + 3, [run_id], True)
     wait_until(lambda: not fleet.segments, "the journals are freed")
     assert_here(fleet, run_id)
@@ -114,7 +115,7 @@ def test_a_shipper_that_dies_meanwhile_is_replaced(fleet: Fleet, run_id: str) ->
     shipper = fleet.start_shipper()
     wait_until(lambda: fleet.waiting() > 0, "entries wait")
     with syncing() as process:
-        assert not is_over_after(process, 0.5)
+        assert not is_over_after(process, 1.5)
         shipper.kill()
         shipper.wait()
         fleet.client.flushall()
