@@ -17,6 +17,7 @@ from flightlog.schema.names import QUEUE
 from flightlog.schema.settings import Location, without_password
 from flightlog.stores import open_store
 from flightlog.worker import jobs
+from flightlog.worker.memory import collect_rarely
 from flightlog.worker.observers import SILENT, Observer
 from flightlog.worker.presence import reporting_to_queue
 from flightlog.worker.rings import SERIALIZER, Rings
@@ -66,6 +67,7 @@ def run_queue_worker(location: Location, *, burst: bool = False, observer: Obser
     Queue and store may be away, also at the beginning: the worker waits for them.
     """
     jobs.check(location)
+    collect_rarely()
     logging.getLogger("rq").setLevel(logging.WARNING)
     log.info("filing %s into %s", without_password(str(location.queue_uri)), without_password(location.tracking_uri))
     _await_store(location)

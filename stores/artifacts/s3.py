@@ -1,4 +1,4 @@
-"""Artifacts in S3, or in what speaks its protocol at `FLIGHTLOG_S3_ENDPOINT_URL` or `AWS_ENDPOINT_URL`."""
+"""Artifacts in S3, or in what speaks its protocol: where `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` says, which boto3 reads itself."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
 
 class S3Artifacts:
-    """The files of one run under a key prefix. Credentials and region are found as boto3 finds them."""
+    """The files of one run under a key prefix. Credentials, region and endpoint are found as boto3 finds them."""
 
     def __init__(self, uri: str) -> None:
         parts = urlsplit(uri)
         if not parts.netloc:
             raise InvalidParameter(f"artifact URI {uri!r} names no bucket; it must be s3://bucket/prefix")
         self._uri, self._bucket, self._prefix = uri, parts.netloc, unquote(parts.path).strip("/")
-        self._client = client(os.environ.get("FLIGHTLOG_S3_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL"), os.getpid())
+        self._client = client(os.getpid())
 
     def put(self, source: Path, path: str) -> None:
-        """See `ArtifactRepository.put`. Large files go in parts, and appear when the last has come."""
+        """See `ArtifactRepository.put`. Large files go in parts, and appear when the last has come.
+
+        boto3 sends a checksum with each part, by which S3 refuses what was changed on the way.
+        """
         self._call(lambda: self._client.upload_file(str(source), self._bucket, self._key(path)))
 
     def copy(self, source: Path, path: str) -> None:
@@ -95,11 +98,11 @@ class S3Artifacts:
             raise OSError(f"{self._uri} cannot be used: {error}") from error
 
 
-@lru_cache(maxsize=16)
-def client(endpoint: str | None, process: int) -> S3Client:  # noqa: ARG001 - a forked child must not share its parent's connections
-    """Return a client for an endpoint, Amazon's by default. Raises `InvalidParameter` where boto3 is missing."""
+@lru_cache(maxsize=1)
+def client(process: int) -> S3Client:  # noqa: ARG001 - a forked child must not share its parent's connections
+    """Return the client of a process. Raises `InvalidParameter` where boto3 is missing."""
     try:
         import boto3  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise InvalidParameter("s3:// needs boto3: pip install 'flightlog[s3]'") from error
-    return boto3.client("s3", endpoint_url=endpoint)
+    return boto3.client("s3")

@@ -1,14 +1,17 @@
-"""Ledgers that have left the database: which runs may go, what is moved, and where it is read from then."""
+"""Ledgers that have left the database: which runs may go, what is moved, and where it is read from then.
+
+A file is announced before it is written, and counts once its rows have left the ledger, in one transaction with that. So whoever is killed
+in between leaves no file of which nobody knows: the next call for the run, or its purge, removes it.
+"""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, insert, select
+from sqlalchemy import Connection, Exists, Select, delete, exists, insert, select, update
 
 from flightlog.schema.errors import StoreUnavailable
 from flightlog.schema.ids import now_ms
@@ -19,6 +22,8 @@ from flightlog.stores.sql.rows import in_parts, insert_rows
 from flightlog.stores.sql.tables import archives, ledger, runs, tombstones, writers
 
 ENDED = ("FINISHED", "FAILED", "KILLED")
+WRITING, KEPT, GOING = "writing", "kept", "going"
+"""The states of an archive; see `tables.archives`."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +53,34 @@ def ended_runs(connection: Connection, before: int) -> list[str]:
 
 def known(connection: Connection, subject: str | None = None, after: int = 0) -> list[Archive]:
     """Return the archives of all runs, or of one, that were not purged; those with keys after a given one."""
-    query = select(*(archives.c[name] for name in Archive.__dataclass_fields__)).where(archives.c.id > after).order_by(archives.c.id)
-    query = query.where(~exists().where(tombstones.c.subject == archives.c.subject))
+    query = _query().where(archives.c.id > after, archives.c.state == KEPT, ~_is_purged()).order_by(archives.c.id)
     if subject is not None:
         query = query.where(archives.c.subject == subject)
+    return _archives(connection, query)
+
+
+def _query() -> Select[Any]:
+    return select(*(archives.c[name] for name in Archive.__dataclass_fields__))
+
+
+def _is_purged() -> Exists:
+    return exists().where(tombstones.c.subject == archives.c.subject)
+
+
+def _archives(connection: Connection, query: Select[Any]) -> list[Archive]:
     return [Archive(*row) for row in connection.execute(query)]
 
 
 def purged(connection: Connection) -> list[Archive]:
     """Return the archives of runs that were purged: their files are to be deleted."""
-    query = select(*(archives.c[name] for name in Archive.__dataclass_fields__))
-    return [Archive(*row) for row in connection.execute(query.where(exists().where(tombstones.c.subject == archives.c.subject)))]
+    return _archives(connection, _query().where(_is_purged()))
+
+
+def write_off(connection: Connection, subject: str) -> list[Archive]:
+    """Give up the files of a run that are being written; return those that nobody needs: they are to be deleted."""
+    mine = archives.c.subject == subject
+    connection.execute(update(archives).where(mine, archives.c.state == WRITING).values(state=GOING))
+    return _archives(connection, _query().where(mine, archives.c.state == GOING))
 
 
 def forget(connection: Connection, archive: Archive) -> None:
@@ -75,8 +97,8 @@ class Sealed:
     rows: Sequence[tuple[int, int]]
 
 
-def seal(connection: Connection, subject: str, folder: str) -> Sealed | None:
-    """Write what the ledger has of a run to a folder or bucket, and read it back. None where there is nothing."""
+def seal(connection: Connection, subject: str, path: Path) -> Sealed | None:
+    """Write what the ledger has of a run to a local file. None where there is nothing."""
     query = blocks.blocks_query().where(writers.c.subject == subject).order_by(ledger.c.id)
     rows = connection.execute(query).all()
     if not rows:
@@ -91,47 +113,56 @@ def seal(connection: Connection, subject: str, folder: str) -> Sealed | None:
     ]
     events = sum(row.events for row in rows)
     header = Header(subject, now_ms(), events, len(rows), ends, letters)
-    with tempfile.TemporaryDirectory(prefix="flightlog-") as temporary:
-        path = Path(temporary) / "archive"
-        written = write_archive(path, header, ((row.id, blocks.block_of(row)) for row in rows))
-        open_artifacts(folder).put(path, written.name)
-    with fetched(folder, written.name, written.sha256) as _:
-        return Sealed(written, events, [(row.id, row.first_sequence) for row in rows])
+    written = write_archive(path, header, ((row.id, blocks.block_of(row)) for row in rows))
+    return Sealed(written, events, [(row.id, row.first_sequence) for row in rows])
 
 
-def move_out(connection: Connection, subject: str, folder: str, sealed: Sealed) -> None:
-    """Note an archive and delete the rows that it holds. Raises `StoreUnavailable` when they are no longer what they were."""
+def announce(connection: Connection, subject: str, folder: str, sealed: Sealed) -> int:
+    """Note a file that is about to be written to a folder or bucket; return the key of the archive."""
+    values = {
+        "subject": subject,
+        "uri": f"{folder.rstrip('/')}/{sealed.written.name}",
+        "first_place": sealed.rows[0][0],
+        "last_place": sealed.rows[-1][0],
+        "events": sealed.events,
+        "size": sealed.written.size,
+        "sha256": sealed.written.sha256,
+        "time": now_ms(),
+        "state": WRITING,
+    }
+    [number] = connection.execute(insert(archives).values(values)).inserted_primary_key or (0,)
+    return int(number)
+
+
+def put_file(path: Path, folder: str, written: Written) -> None:
+    """Bring a file to its folder or bucket, and read it back. Raises `OSError`, or `DecodeError` when it did not arrive whole."""
+    open_artifacts(folder).put(path, written.name)
+    with fetched(folder, written.name, written.sha256):
+        pass
+
+
+def move_out(connection: Connection, subject: str, number: int, sealed: Sealed) -> None:
+    """Delete the rows that an archive holds, which counts from now on. Raises `StoreUnavailable` when they are no longer what they were."""
     places = [place for place, _ in sealed.rows]
     now = {
         (row.id, row.first_sequence)
         for part in in_parts(places)
         for row in connection.execute(select(ledger.c.id, ledger.c.first_sequence).where(ledger.c.id.in_(part)))
     }
-    if now != set(sealed.rows):
+    is_mine = (archives.c.id == number) & (archives.c.state == WRITING)
+    if now != set(sealed.rows) or not connection.execute(update(archives).where(is_mine).values(state=KEPT)).rowcount:
         raise StoreUnavailable(f"the ledger of run {subject} was changed while it was archived; archive it again")
-    values = {
-        "subject": subject,
-        "uri": f"{folder.rstrip('/')}/{sealed.written.name}",
-        "first_place": places[0],
-        "last_place": places[-1],
-        "events": sealed.events,
-        "size": sealed.written.size,
-        "sha256": sealed.written.sha256,
-        "time": now_ms(),
-    }
-    connection.execute(insert(archives), [values])
     for part in in_parts(places):
         connection.execute(delete(ledger).where(ledger.c.id.in_(part)))
 
 
-def move_in(connection: Connection, subject: str) -> list[Archive]:
-    """Bring the archived ledger of a run back to where it was; return the archives, whose files and rows are no longer needed."""
-    found = known(connection, subject)
+def move_in(connection: Connection, subject: str) -> None:
+    """Bring the archived ledger of a run back to where it was; nobody needs the files then."""
     numbers = connection.execute(select(writers.c.writer, writers.c.id).where(writers.c.subject == subject))
     keys = {row.writer: row.id for row in numbers}
-    for archive in found:
+    for archive in known(connection, subject):
         insert_rows(connection, ledger, [_row(keys[block.writer], place, block) for place, block in archive.blocks()])
-    return found
+        connection.execute(update(archives).where(archives.c.id == archive.id).values(state=GOING))
 
 
 def _row(writer_id: int, place: int, block: Any) -> dict[str, Any]:  # noqa: ANN401 - a block

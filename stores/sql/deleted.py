@@ -4,12 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import BigInteger, Connection, func, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from flightlog.stores.sql.rows import fetch
 from flightlog.stores.sql.states import HEX
 from flightlog.stores.sql.tables import experiments, ledger, runs, writers
+
+
+class size_of(FunctionElement[int]):  # noqa: N801 - a function of SQL
+    """How many bytes a value has."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(size_of)
+def _length(element: size_of, compiler: Any, **options: Any) -> str:  # noqa: ANN401 - a compiler of whatever dialect
+    return f"length({compiler.process(element.clauses, **options)})"
+
+
+@compiles(size_of, "mssql")
+def _data_length(element: size_of, compiler: Any, **options: Any) -> str:  # noqa: ANN401 - the same
+    return f"datalength({compiler.process(element.clauses, **options)})"
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,7 @@ def deleted_runs(connection: Connection, before: int) -> list[DeletedRun]:
 
 
 def _sizes(connection: Connection, subjects: Sequence[str]) -> dict[str, tuple[int, int]]:
-    totals = (func.sum(ledger.c["count"]).label("events"), func.sum(func.length(ledger.c.body)).label("size"))
+    totals = (func.sum(ledger.c["count"]).label("events"), func.sum(size_of(ledger.c.body)).label("size"))
     query = select(writers.c.subject, *totals).join_from(ledger, writers).group_by(writers.c.subject)
     return {row.subject: (int(row.events), int(row.size)) for row in fetch(connection, query, writers.c.subject, subjects)}
 

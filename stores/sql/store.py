@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
+from pathlib import Path
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.entities import Attempt, DeadLetter, Experiment, Metric, PagedList, Run, ViewType, WriterStatus
-from flightlog.schema.errors import StoreUnavailable
+from flightlog.schema.errors import FlightlogException, StoreUnavailable
 from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, WriterId, experiment_subject, now_ms
 from flightlog.stores import series, verify
 from flightlog.stores.archive import Merge
+from flightlog.stores.artifacts import open_artifacts
 from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
 from flightlog.stores.batches import after_positions, experiment_of, lost_block
 from flightlog.stores.purging import portions
 from flightlog.stores.replay import Tell
 from flightlog.stores.sql import archives, attempts, compaction, deleted, late_events, ledger, projector, purge, queries, repair
-from flightlog.stores.sql.archives import Archive, Sealed
+from flightlog.stores.sql.archives import Sealed
 from flightlog.stores.sql.deleted import DeletedExperiment, DeletedRun
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, reading_once, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 from flightlog.stores.sql.silence import silent_runs
+
+log = logging.getLogger("flightlog.stores")
 
 NOBODY = ""
 """A run id that no run has: a ledger is looked through for what concerns experiments only."""
@@ -207,19 +213,42 @@ class SqlStore:
     def archive(self, run_id: str, folder: str) -> Sealed | None:
         """Move what the ledger has of a run into a file in a folder or bucket; None where there is nothing.
 
-        The file is read back before the rows go, so that a crash leaves the rows or a whole archive. Raises `OSError`, `InvalidParameter`
-        or `DecodeError` where it cannot be written, `StoreUnavailable` when the ledger was changed meanwhile.
+        The file is read back before the rows go, so that a crash leaves the rows or a whole archive; what it left of a file, the next call
+        removes. Raises `OSError`, `InvalidParameter` or `DecodeError` where it cannot be written, `StoreUnavailable` when the ledger was
+        changed meanwhile.
         """
-        with reading(self._engine) as connection:
-            sealed = archives.seal(connection, run_id, folder)
-        if sealed is not None:
-            write(self._engine, partial(_move_out, run_id=run_id, folder=folder, sealed=sealed))
+        open_artifacts(folder)
+        self._write_off(run_id)
+        with tempfile.TemporaryDirectory(prefix="flightlog-") as temporary:
+            path = Path(temporary) / "archive"
+            with reading(self._engine) as connection:
+                sealed = archives.seal(connection, run_id, path)
+            if sealed is not None:
+                self._move_to(run_id, folder, path, sealed)
         return sealed
+
+    def _move_to(self, run_id: str, folder: str, path: Path, sealed: Sealed) -> None:
+        number = write(self._engine, partial(archives.announce, subject=run_id, folder=folder, sealed=sealed))
+        try:
+            archives.put_file(path, folder, sealed.written)
+            write(self._engine, partial(_move_out, run_id=run_id, number=number, sealed=sealed))
+        except (FlightlogException, OSError):
+            self._write_off(run_id)
+            raise
+
+    def _write_off(self, run_id: str) -> None:
+        """Remove the files of a run that were not finished, or that nobody needs any more."""
+        for archive in write(self._engine, partial(archives.write_off, subject=run_id)):
+            try:
+                archives.remove_file(archive)
+            except (FlightlogException, OSError) as error:
+                log.warning("nobody needs %s, and it could not be removed; remove it by hand if it is there: %s", archive.uri, error)
+            write(self._engine, partial(archives.forget, archive=archive))
 
     def unarchive(self, run_id: str) -> None:
         """Bring the archived ledger of a run back into the database. Raises as reading an archive does."""
-        for archive in write(self._engine, partial(_move_in, run_id=run_id)):
-            archives.remove_file(archive)
+        write(self._engine, partial(_move_in, run_id=run_id))
+        self._write_off(run_id)
 
     def remove_purged_archives(self) -> int:
         """Delete the archives of purged runs; return how many there were. Raises `OSError`, `InvalidParameter`."""
@@ -326,17 +355,14 @@ class SqlStore:
         self._engine.dispose()
 
 
-def _move_out(connection: Connection, run_id: str, folder: str, sealed: Sealed) -> None:
+def _move_out(connection: Connection, run_id: str, number: int, sealed: Sealed) -> None:
     lock_subjects(connection, {run_id})
-    archives.move_out(connection, run_id, folder, sealed)
+    archives.move_out(connection, run_id, number, sealed)
 
 
-def _move_in(connection: Connection, run_id: str) -> list[Archive]:
+def _move_in(connection: Connection, run_id: str) -> None:
     lock_subjects(connection, {run_id})
-    found = archives.move_in(connection, run_id)
-    for archive in found:
-        archives.forget(connection, archive)
-    return found
+    archives.move_in(connection, run_id)
 
 
 def _apply(connection: Connection, items: Sequence[Block | Gap], now: int) -> Applied:

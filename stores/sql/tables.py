@@ -282,8 +282,12 @@ archives = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", Hash, nullable=False),
     Column("time", BigInteger, nullable=False),
+    Column("state", State, nullable=False),
 )
-"""Where the ledger of an ended run has gone: its rows are no longer in `ledger`, where they had the keys `first_place` to `last_place`."""
+"""Where the ledger of an ended run has gone: its rows are no longer in `ledger`, where they had the keys `first_place` to `last_place`.
+
+That is so in the state "kept". A file is "writing" until its rows have left the ledger, and "going" once they are back, or were never gone.
+"""
 
 tombstones = Table(
     "tombstones",

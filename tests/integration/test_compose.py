@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,8 @@ def test_a_trainer_a_shipper_and_two_workers_file_a_run_as_the_compose_file_has_
         assert (status["queue"]["entries"], status["queue"]["error"]) == (0, None)
         assert [process["kind"] for process in status["queue"]["processes"]] == ["shipper", "worker", "worker"]
         assert shipper.metrics()["flightlog_spool_lag_events"] == 0
-    assert all(line["level"] != "ERROR" or "artifact" in line["message"] for line in shipper.lines())
+        assert stored(deployment, f"artifacts/{found.info.experiment_id}/{run_id}/artifacts/result.txt").startswith(b"x = ")
+    assert [line for service in (*workers, shipper) for line in service.lines() if line["level"] == "ERROR"] == []
     assert any(line.get("events", 0) >= 1_000 for worker in workers for line in worker.lines())
 
 
@@ -174,6 +175,24 @@ def seen(deployment: Deployment, folder: Path) -> dict[str, Any]:
         run([sys.executable, "-m", "flightlog", "status", "--json"], deployment.environment("worker"), folder)
     )
     return status
+
+
+def stored(deployment: Deployment, key: str) -> bytes:
+    """Return what the bucket holds under a key."""
+    with closing(s3_client(deployment)) as client:
+        content: bytes = client.get_object(Bucket=deployment.environment("bucket")["S3_BUCKET"], Key=key)["Body"].read()
+    return content
+
+
+def s3_client(deployment: Deployment) -> Any:
+    environment = deployment.environment("bucket")
+    return boto3.client(
+        "s3",
+        endpoint_url=deployment.s3,
+        region_name=environment["AWS_DEFAULT_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+    )
 
 
 def make_bucket(deployment: Deployment, folder: Path) -> None:
@@ -187,17 +206,11 @@ def made(folder: Path) -> Path:
 
 
 def test_the_bucket_is_made_once(deployment: Deployment, tmp_path: Path) -> None:
-    environment = deployment.environment("bucket")
     for _ in range(2):
         make_bucket(deployment, tmp_path)
-    client = boto3.client(
-        "s3",
-        endpoint_url=deployment.s3,
-        region_name=environment["AWS_DEFAULT_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-    )
-    assert environment["S3_BUCKET"] in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+    with closing(s3_client(deployment)) as client:
+        names = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+    assert deployment.environment("bucket")["S3_BUCKET"] in names
 
 
 def test_the_queue_refuses_a_stranger_and_keeps_what_it_has_when_it_is_full(deployment: Deployment) -> None:

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from contracts.facts import everything
+from contracts.facts import block, everything
 from contracts.state_rows import insert_experiments, insert_runs
 from databases import empty_store
+from flightlog.schema import events as e
 from flightlog.schema.blocks import Block
 from flightlog.schema.filters import evaluate
 from flightlog.schema.filters.nodes import Node, OrderKey
@@ -22,13 +23,17 @@ from flightlog.schema.filters.order import EXPERIMENT_ID, RUN_ID
 from flightlog.schema.filters.paging import lifecycle_stages
 from flightlog.schema.filters.vocabulary import EXPERIMENTS, RUNS
 from flightlog.schema.fold import ExperimentState, RunState
+from flightlog.schema.ids import WriterId
 from flightlog.stores import open_store
 from flightlog.stores.base import Gap
+from flightlog.stores.batches import experiment_of
 from flightlog.stores.sql.engine import open_engine
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
+from flightlog.stores.sql.store import SqlStore
 from flightlog.stores.sql.tables import experiments
+from flightlog.stores.verify import verify
 from property.test_search import experiment_states, in_pages, run_states, searches
-from property.test_store_laws import SUBJECTS, deliveries, logs
+from property.test_store_laws import SUBJECTS, deliveries, lasting, logs, times
 from services import DatabaseServer
 
 FEW = partial(settings, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -52,10 +57,23 @@ def engine(server: DatabaseServer) -> Iterator[Engine]:
     engine.dispose()
 
 
+PURGER = WriterId("4" * 32)
+
+
+@st.composite
+def purged_logs(draw: st.DrawFn) -> list[Block | Gap]:
+    """Return blocks and gaps, and among them purges of some subjects: by chance alone they would be rare in a few examples."""
+    items = draw(logs())
+    for subject in draw(st.lists(st.sampled_from(SUBJECTS), min_size=1, max_size=3, unique=True)):
+        purge = e.RunPurged if experiment_of(subject) is None else e.ExperimentPurged
+        items.insert(draw(st.integers(0, len(items))), block(subject, purge(time=draw(times)), writer=PURGER))
+    return items
+
+
 @FEW(max_examples=25)
 @given(st.data())
 def test_however_events_are_delivered_a_server_shows_what_memory_shows(server: DatabaseServer, data: Any) -> None:
-    items: list[Block | Gap] = data.draw(logs())
+    items: list[Block | Gap] = data.draw(logs() | purged_logs())
     memory = open_store("memory:")
     for item in items:
         memory.apply([item])
@@ -63,6 +81,21 @@ def test_however_events_are_delivered_a_server_shows_what_memory_shows(server: D
         for batch in data.draw(deliveries(items)):
             store.apply(batch)
         assert everything(store, SUBJECTS) == everything(memory, SUBJECTS)
+
+
+@FEW(max_examples=12)
+@given(purged_logs())
+def test_verifying_repairing_and_rebuilding_change_nothing_on_a_server_where_nothing_is_wrong(
+    server: DatabaseServer, items: list[Block | Gap]
+) -> None:
+    with closing(SqlStore(empty_store(server))) as store:
+        store.apply(items)
+        before = lasting(store)
+        assert [item for item in verify(store) if item.differences or item.is_moving] == []
+        store.repair(SUBJECTS)
+        assert lasting(store) == before
+        store.rebuild()
+        assert lasting(store) == before
 
 
 @FEW(max_examples=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from services import Server
 @pytest.fixture
 def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give the URI of an empty bucket."""
-    monkeypatch.setenv("FLIGHTLOG_S3_ENDPOINT_URL", s3_server.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.url)
     for name, value in (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_DEFAULT_REGION", "us-east-1")):
         monkeypatch.setenv(name, value)
     s3.client.cache_clear()
@@ -56,6 +57,19 @@ def test_files_are_put_listed_measured_fetched_and_deleted(bucket: str, tmp_path
     assert [item.path for item in repository.list()] == ["large.bin"]
     with pytest.raises(InvalidParameter, match="leads out"):
         repository.size("../other")
+
+
+def test_every_part_of_a_file_is_sent_with_a_checksum(bucket: str, tmp_path: Path) -> None:
+    sent: list[str] = []
+    repository = open_artifacts(bucket)
+    events = s3.client(os.getpid()).meta.events
+    events.register("before-send.s3.PutObject", lambda request, **_: sent.append(str(request.headers)))
+    events.register("before-send.s3.UploadPart", lambda request, **_: sent.append(str(request.headers)))
+    for name, size in (("small", 4), ("large", 9 << 20)):
+        (tmp_path / name).write_bytes(bytes(size))
+        repository.put(tmp_path / name, name)
+    assert len(sent) == 3
+    assert all("x-amz-checksum-crc32" in headers.lower() for headers in sent)
 
 
 def test_a_bucket_that_is_not_there_is_an_error_that_names_it(bucket: str, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 import pytest
 from redis.exceptions import OutOfMemoryError
 
+from databases import empty_store
 from fleet import Fleet
 from process.scripts import NO_WORKER, Script, assert_unbroken, run, wait_until
-from services import RedisServer, running
+from services import PostgresServer, RedisServer, running
 
 COUNT = 20_000
 
@@ -61,6 +62,19 @@ PLACES = {
     "after it acknowledged": "Streams.settle = then_killed(Streams.settle)",
 }
 
+IN_COPY = """
+import psycopg
+rows, write_row = [], psycopg.Copy.write_row
+
+def write_and_be_killed(copy, row):
+    write_row(copy, row)
+    rows.append(row)
+    if len(rows) == {number}:
+        killed()
+
+psycopg.Copy.write_row = write_and_be_killed
+"""
+
 
 def _assert_whole(fleet: Fleet, run_id: str, count: int = COUNT) -> None:
     """Check that all points arrive, once, and that the journals are freed."""
@@ -73,6 +87,17 @@ def _assert_whole(fleet: Fleet, run_id: str, count: int = COUNT) -> None:
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_a_worker_may_be_killed_anywhere(fleet: Fleet, place: str) -> None:
+    _assert_survived(fleet, place)
+
+
+@pytest.mark.parametrize("number", [2, 6], ids=["in the ledger", "in a history"])
+def test_a_worker_may_be_killed_while_it_copies_rows_into_postgresql(fleet: Fleet, postgres_server: PostgresServer, number: int) -> None:
+    fleet.store_url = empty_store(postgres_server)
+    _assert_survived(fleet, IN_COPY.format(number=number))
+
+
+def _assert_survived(fleet: Fleet, place: str) -> None:
+    """Kill a worker at a place of the code, and check that all arrives with the next one."""
     run_id = run(LOG, **NO_WORKER).out.split()[0]
     shipper = fleet.start_shipper()
     wait_until(lambda: fleet.waiting() > 0, "entries wait")

@@ -83,8 +83,13 @@ class CopyTail(Tail):
         self._lack(None, f"{self.path(number).name} cannot be read: {error}")
         return True
 
+    def _gives_up(self, segment: OpenSegment | None) -> bool:
+        """Whether what is missing at the end of a segment, or before one (None), counts as lost."""
+        del segment
+        return self._final
+
     def _missing_before(self, segment: OpenSegment) -> Gap | None:
-        if self._final:
+        if self._gives_up(None):
             return super()._missing_before(segment)
         self._lack(self._at, f"the segments before {segment.path.name} are not in the copy")
         return None
@@ -101,7 +106,7 @@ class CopyTail(Tail):
         if self._final and end is None and self._at < self.sequence:  # the store has passed the damage already: it was told before
             self._finish(segment)
             return None
-        if self._final or (end is not None and end <= self.sequence):
+        if (end is not None and end <= self.sequence) or self._gives_up(segment):
             return super()._at_end(segment, ending, end)
         self._lack(end, f"the copy of {segment.path.name} ends before its last event")
         return None
@@ -140,8 +145,11 @@ class CopySource(SpoolSource):
         return None
 
     def _tail(self, writer: WriterId) -> Tail:
-        tail = self._copies[writer] = CopyTail(self._folder, writer, final=self._final)
+        tail = self._copies[writer] = self._copy(writer)
         return tail
+
+    def _copy(self, writer: WriterId) -> CopyTail:
+        return CopyTail(self._folder, writer, final=self._final)
 
     def _pass_over(self, entry: os.DirEntry[str]) -> None:
         """Leave a file alone that is no segment."""

@@ -11,7 +11,7 @@ from flightlog.schema.frames import SUFFIX
 from flightlog.stores.archive import SUFFIX as ARCHIVE_SUFFIX
 from flightlog.stores.archive import ArchiveSource
 from flightlog.stores.replay import LedgerSource, Source, check_runs
-from flightlog.worker.sources.journals import JournalSource, check_journals
+from flightlog.worker.journals import JournalSource, check_journals
 
 
 @contextmanager

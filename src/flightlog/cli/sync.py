@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,7 +74,7 @@ def _target(folders: list[Path], to: str | None, tracking_uri: str | None, artif
     location = places.find(to or tracking_uri, artifact_root=artifact_root)
     if not folders and location.queue_uri is None:
         places.check_exists(location)
-    return location
+    return replace(location, queue_uri=None) if folders else location
 
 
 def _where(target: Location) -> str:
@@ -109,7 +110,8 @@ def _sentence(item: Shortage) -> str:
 
 def _document(synced: Synced, target: Location, seconds: float) -> dict[str, Any]:
     return {
-        "tracking_uri": without_password(target.tracking_uri),
+        "tracking_uri": None if target.queue_uri else without_password(target.tracking_uri),
+        "queue_uri": without_password(target.queue_uri) if target.queue_uri else None,
         "complete": synced.is_complete,
         "events": synced.events,
         "runs": sorted(synced.runs),

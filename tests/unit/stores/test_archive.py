@@ -114,15 +114,47 @@ def test_a_crash_before_the_rows_go_leaves_the_rows_and_the_next_time_works(
     assert payloads(store) == before
     assert store.archive(RUN, str(folder)) is not None
     assert payloads(store) == before
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_an_archive_that_somebody_else_gave_up_is_not_counted(store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    putting = archives.put_file
+
+    def put_late(path: Path, to: str, written: Any) -> None:
+        putting(path, to, written)
+        store._write_off(RUN)
+
+    before = payloads(store)
+    monkeypatch.setattr(archives, "put_file", put_late)
+    with pytest.raises(StoreUnavailable, match="archive it again"):
+        store.archive(RUN, str(folder))
+    assert payloads(store) == before
+    assert not folder.exists()
+
+
+def test_what_cannot_be_removed_is_named_once_and_stands_in_nobodys_way(
+    store: SqlStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no such bucket")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(archives, "put_file", refuse)
+        broken.setattr(archives, "remove_file", refuse)
+        with pytest.raises(OSError, match="bucket"):
+            store.archive(RUN, str(folder))
+    assert "remove it by hand" in caplog.text
+    assert store.archive(RUN, str(folder)) is not None
+    assert caplog.text.count("remove it by hand") == 1
 
 
 def test_a_ledger_that_changed_meanwhile_is_not_moved(store: SqlStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sealing = archives.seal
 
-    def seal_twice(connection: Any, run_id: str, to: str) -> Any:
-        sealed = sealing(connection, run_id, to)
+    def seal_twice(connection: Any, run_id: str, path: Path) -> Any:
+        sealed = sealing(connection, run_id, path)
         monkeypatch.undo()
-        store.archive(run_id, to)
+        store.archive(run_id, str(folder))
         return sealed
 
     monkeypatch.setattr(archives, "seal", seal_twice)

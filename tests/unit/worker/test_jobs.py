@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contracts import facts
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.schema.names import shard_key
@@ -18,11 +21,15 @@ from flightlog.stores.base import Applied, Gap
 from flightlog.stores.memory import MemoryStore
 from flightlog.worker import jobs
 from flightlog.worker.jobs import Filing, drain, housekeep, relieve
-from flightlog.worker.streams import Lease, Streams
+from flightlog.worker.streams import FIELD, Lease, Streams
 from journals import RUN, WRITER
 from queues import SHARD, block, send, waiting
 
 RAN_OUT = "the lease of a worker that took too long"
+LOST_AFTER = 300
+"""Seconds of silence after which a run is lost, by the clock of `Hearing`."""
+SHORT = 0.1
+"""The same, by a real clock."""
 
 
 class Called:
@@ -48,6 +55,11 @@ def opened(streams: Streams, store: MemoryStore, called: Called) -> Iterator[Non
     jobs._opened.filing = Filing(streams, store, called.shards.extend, called.schedule)
     yield
     jobs._opened.streams, jobs._opened.filing, jobs._opened.location, jobs._opened.process = None, None, None, 0
+
+
+def wait_since(streams: Streams, time: float) -> None:
+    """Have an entry wait in the queue since a time, in seconds."""
+    streams.redis.xadd(shard_key(SHARD, "blocks"), {FIELD: b"an entry"}, id=f"{int(1000 * time)}-0")
 
 
 def _lease_left(streams: Streams) -> int:
@@ -185,6 +197,104 @@ def test_what_waits_can_be_filed_without_a_lease(streams: Streams, store: Memory
     relieve()
     assert (store.position(RUN, WRITER), store.position("b" * 32, WRITER)) == (1, 1)
     assert sum(streams.lengths()) == 0
+
+
+class Hearing:
+    """When a store was asked to take silent runs for lost, with the silence that it takes, ms."""
+
+    def __init__(self, streams: Streams, store: MemoryStore, called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[int] = []
+        self.now = 1_000_000.0
+        monkeypatch.setattr("time.time", lambda: self.now)
+        monkeypatch.setattr(store, "mark_lost", self.mark_lost)
+        jobs._opened.filing = Filing(streams, store, called.shards.extend, called.schedule, LOST_AFTER)
+
+    def mark_lost(self, silent_ms: int) -> int:
+        """Take nothing for lost."""
+        self.asked.append(silent_ms)
+        return 0
+
+    def look_on(self, *pauses: float) -> list[int]:
+        """Do the housekeeping after each pause; return what was asked of the store."""
+        for pause in pauses:
+            self.now += pause
+            housekeep()
+        return self.asked
+
+
+@pytest.fixture
+def hearing(streams: Streams, store: MemoryStore, called: Called, monkeypatch: pytest.MonkeyPatch) -> Hearing:
+    """Give a queue that is looked after by a clock of its own."""
+    return Hearing(streams, store, called, monkeypatch)
+
+
+def test_runs_are_lost_only_after_the_queue_was_looked_after_for_as_long_as_they_may_be_silent(hearing: Hearing) -> None:
+    assert hearing.look_on(0, 60, 60, 60, 60, 59) == []
+    assert hearing.look_on(1) == [1000 * LOST_AFTER]
+
+
+def test_no_run_is_lost_while_what_it_said_may_still_be_in_the_queue(hearing: Hearing, streams: Streams) -> None:
+    hearing.look_on(0, 150, 149)
+    wait_since(streams, hearing.now - jobs.LATE)
+    assert hearing.look_on(1) == []
+    streams.redis.delete(shard_key(SHARD, "blocks"))
+    assert hearing.look_on(1) == [1000 * LOST_AFTER]
+
+
+def test_an_entry_that_has_just_come_is_none_that_waits(hearing: Hearing, streams: Streams) -> None:
+    hearing.look_on(0, 150, 149)
+    wait_since(streams, hearing.now)
+    assert hearing.look_on(1) == [1000 * LOST_AFTER]
+
+
+def test_while_entries_wait_for_long_nobody_counts_as_having_listened(hearing: Hearing, streams: Streams) -> None:
+    hearing.look_on(0, 100)
+    wait_since(streams, hearing.now)
+    hearing.look_on(100, 100)
+    streams.redis.delete(shard_key(SHARD, "blocks"))
+    assert hearing.look_on(1) == []
+
+
+@pytest.mark.parametrize("pause", [jobs.LONGEST_PAUSE + 1, -1.0], ids=["nobody was there", "the clock was set back"])
+def test_after_a_pause_the_watch_begins_anew(hearing: Hearing, pause: float) -> None:
+    hearing.look_on(0, 150, 149)
+    assert hearing.look_on(pause, 150, 149) == []
+    assert hearing.look_on(1) == [1000 * LOST_AFTER]
+
+
+def test_a_redis_that_forgot_the_watch_begins_it_anew(hearing: Hearing, streams: Streams) -> None:
+    hearing.look_on(0, 150)
+    streams.redis.flushall()
+    assert hearing.look_on(150, 150, 149) == []
+    assert hearing.look_on(1) == [1000 * LOST_AFTER]
+
+
+def test_a_worker_that_is_told_never_to_take_a_run_for_lost_does_not(hearing: Hearing) -> None:
+    jobs._opened.filing = replace(jobs.filing(), lost_after=0.0)
+    assert hearing.look_on(0, 150, 150, 150) == []
+
+
+def test_all_silent_runs_are_lost_in_as_many_calls_as_it_takes(
+    hearing: Hearing, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [3, 2, 0]
+    monkeypatch.setattr(store, "mark_lost", lambda _: found.pop(0))
+    hearing.look_on(0, 150, 150)
+    assert found == []
+
+
+def test_a_run_that_fell_silent_is_lost_and_comes_back_when_it_is_heard(streams: Streams, store: MemoryStore, called: Called) -> None:
+    jobs._opened.filing = Filing(streams, store, called.shards.extend, called.schedule, SHORT)
+    send(streams, facts.block(RUN, facts.started(), writer=WRITER))
+    drain(SHARD)
+    housekeep()
+    assert store.get_run(RUN).info.status == "RUNNING"
+    threading.Event().wait(1.5 * SHORT)
+    housekeep()
+    assert store.get_run(RUN).info.status == "FAILED"
+    send(streams, block("b", first=1))
+    drain(SHARD)
+    assert store.get_run(RUN).info.status == "RUNNING"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ archives = Table(
     Column("size", BigInteger, nullable=False),
     Column("sha256", ExactText(64), nullable=False),
     Column("time", BigInteger, nullable=False),
+    Column("state", ExactText(16), nullable=False),
 )
 
 tombstones = Table(
