@@ -167,7 +167,7 @@ class Streams:
     def _rejections(self, shard: int, writers: Sequence[str]) -> dict[str, int]:
         keys = [shard_key(shard, f"rejected:{writer}") for writer in writers]
         found: Any = self.redis.mget(keys) if keys else []
-        return {writer: msgpack.unpackb(said)[0] if said else 0 for writer, said in zip(writers, found, strict=True)}
+        return {writer: _progress(None, said).rejected for writer, said in zip(writers, found, strict=True)}
 
     def progress(self, writers: Sequence[tuple[str, WriterId]]) -> list[Progress]:
         """Return what is known of each (subject, writer); a position of 0 where nothing is."""
@@ -333,7 +333,13 @@ def _packed_rejection(count: int, letter: DeadLetter) -> bytes:
 
 
 def _progress(committed: bytes | None, rejected: bytes | None) -> Progress:
-    if rejected is None:
-        return Progress(int(committed or 0))
-    count, *newest = msgpack.unpackb(rejected)
-    return Progress(int(committed or 0), count, tuple(newest))
+    """Read what was published. What is illegible was not said: the events are sent again, and the store takes them once."""
+    try:
+        position = int(committed or 0)
+        if not rejected:
+            return Progress(position)
+        count, sequence, reason, message = msgpack.unpackb(rejected)
+        return Progress(position, int(count), (int(sequence), str(reason), str(message)))
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        log.warning("the queue holds an illegible position, %r, or number of dead letters, %r: %s", committed, rejected, error)
+        return Progress(0)

@@ -32,6 +32,19 @@ def test_dead_letters_are_counted_over_all_batches(streams: Streams) -> None:
     assert streams.progress([(RUN, WRITER)])[0].rejected == 3
 
 
+ILLEGIBLE = [(b"many", None), (b"7", b"\xc1"), (b"7", b"\x05"), (b"7", msgpack.packb(["a", 1, "b", "c"])), (b"7", b"\x94\x01")]
+
+
+@pytest.mark.parametrize(("committed", "rejected"), ILLEGIBLE)
+def test_an_illegible_position_is_one_that_was_never_told(streams: Streams, committed: bytes, rejected: bytes | None) -> None:
+    streams.redis.set(shard_key(SHARD, f"committed:{WRITER}"), committed)
+    if rejected:
+        streams.redis.set(shard_key(SHARD, f"rejected:{WRITER}"), rejected)
+    assert streams.progress([(RUN, WRITER)]) == [Progress(0)]
+    streams.settle(SHARD, b"0-1", {WRITER: 3}, [_letter(1)])
+    assert streams.progress([(RUN, WRITER)]) == [Progress(3, 1, (1, "invalid", "it is wrong"))]
+
+
 def test_progress_answers_in_the_order_of_the_question(streams: Streams) -> None:
     writers = [(f"{number:032x}", WRITER if number % 2 else OTHER_WRITER) for number in range(40)]
     for number, (subject, writer) in enumerate(writers):
