@@ -239,17 +239,19 @@ class Journal:
         """Create the next segment's file, the smallest that will do where there is no room for more, or remember why not."""
         grown = FIRST_SIZE * int(GROWTH ** min(self._grown, 2))
         needed = max(needed, NAMES_SHARE * self._names_size)
+        refusal = "no room"
         for capacity in sorted({max(needed, min(grown, size)) for size in (most, PROMPT_SIZE, FIRST_SIZE)}, reverse=True):
             try:
                 segment = self._spool.create(self.writer, next(self._numbers), capacity)
             except SpoolFull as error:
-                self._full = str(error)
+                refusal = str(error)
             except OSError as error:
                 advice = "free some space, make the folder writable, or set FLIGHTLOG_SPOOL to another one"
-                self._full = f"the journal in {self._spool.folder} cannot grow: {error}; {advice}"
+                refusal = f"the journal in {self._spool.folder} cannot grow: {error}; {advice}"
             else:
                 self._full = None
                 return segment
+        self._full = refusal  # not before the last attempt: log calls would drop events meanwhile
         return None
 
     def _without_room(self, payload: bytes) -> int:
