@@ -1,11 +1,13 @@
 """What the queue costs and gives: the log call, the way to the store, Redis's memory, a thousand writers, points a second.
 
-    python benchmarks/bench_queue.py [--store URL] [--parts calls,latency,memory,writers,rate] [--points 2000000] [...]
+    python benchmarks/bench_queue.py [--store postgres|mariadb] [--parts calls,latency,memory,writers,rate] [--points 2000000] [...]
 
-A private redis-server is started for it. Without --store the store is SQLite in a temporary folder. The log call is timed as in
-`bench_call.py`, in processes of their own that take turns: with the plain spool, with the queue, with Redis down, with Redis restarted each
-second. The way of an event is timed from before its call to when `get_run` gives it, on an idle system. Redis's memory is that which it
-says it uses, against the packed bytes of the events. The rate is measured from the start of `flightlog ship` to the last commit.
+Private servers are started for it: Redis, and a database with durable settings. The log call is timed as in `bench_call.py`, in processes
+of their own that take turns: with the plain spool, with the queue, with Redis down, with Redis restarted each second. The way of an event
+is timed from before its call to when `get_run` gives it, on an idle system. Redis's memory is that which it says it uses, against the
+packed bytes of the events. The lag of many writers is looked at when all of them have begun. The rate is measured from the start of
+`flightlog ship`, the interpreter's included, to the last commit; with one worker, with two, and as bare rows as in `bench_databases.py`, in
+turn. The notes say how many seconds of processor time each process took: on two cores, what all of them take bounds the rate.
 """
 
 from __future__ import annotations
@@ -29,25 +31,32 @@ from time import perf_counter_ns
 
 import psutil
 import redis
-from measure import Figure, median, quantile, ratio, report
+from bench_databases import SERVERS, in_new_process
+from measure import Figure, median, paired, quantile, ratio, report
+from sqlalchemy import make_url
 
 from flightlog.schema.names import SHARDS, shard_key
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
+from services import DatabaseServer, running
 
 HERE = Path(__file__).resolve()
 FLIGHTLOG = (sys.executable, "-m", "flightlog")
 POINT_BYTES = 38
 """Packed bytes of an event of one metric."""
-PROCESSES, RUNS_EACH, PER_SECOND = 16, 62, 10
+PROCESSES, RUNS_EACH, PER_SECOND = 16, 63, 10
+WARM_UP = 15.0
+"""Seconds in which writers begin, before their lag counts."""
+RUNS, KEYS = 32, 10
+"""Of the journals that the rate is measured with; the runs spread over the shards."""
 
 
 class Place:
     """A folder with a Redis, a store and the processes that work with them."""
 
-    def __init__(self, folder: Path, store_url: str | None) -> None:
+    def __init__(self, folder: Path, store_url: str) -> None:
         self.folder = folder
-        self.store_url = store_url or f"sqlite:///{folder / 'store' / 'tracking.db'}"
+        self.store_url = store_url
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
@@ -231,23 +240,23 @@ def _is_latest(store: Store, run_id: str, value: float) -> bool:
     return bool(store.writers(run_id)) and store.get_run(run_id).data.metrics.get("probe") == value
 
 
-WRITE = """
+WRITE = f"""
 import logging, random, sys
 import flightlog
 logging.disable(logging.WARNING)
 runs, points = map(int, sys.argv[1:])
 for run in range(runs):
     with flightlog.start_run():
-        for step in range(points // runs // 10):
-            for key in range(10):
-                flightlog.log_metric(f"metric_{key}", random.random(), step=step)
+        for step in range(points // runs // {KEYS}):
+            for key in range({KEYS}):
+                flightlog.log_metric(f"metric_{{key}}", random.random(), step=step)
 """
 
 
 def write(place: Place, runs: int, points: int) -> int:
     """Write journals; return how many points they have."""
     script(WRITE, place, runs, points, FLIGHTLOG_START_WORKER="0")
-    return points // runs // 10 * 10 * runs
+    return points // runs // KEYS * KEYS * runs
 
 
 def memory(place: Place, backlog: int) -> list[Figure]:
@@ -277,7 +286,7 @@ for _ in range({RUNS_EACH}):
     run = flightlog.start_run(nested=True)
     runs.append(run.info.run_id)
 start, sent = time.monotonic(), 0
-for tick in range(int(seconds * {PER_SECOND})):
+for tick in range(int((seconds + {WARM_UP}) * {PER_SECOND})):
     for run_id in runs:
         flightlog.log_metric("loss", tick / 2, step=tick, run_id=run_id)
         sent += 1
@@ -299,16 +308,22 @@ def writers(place: Place, seconds: float) -> list[Figure]:
             subprocess.Popen([*command, str(number), str(seconds), str(counts)], env=environment, cwd=place.folder)
             for number in range(PROCESSES)
         ]
-        watch = Watch(counts, store, worker)
+        watch = Watch(counts, store, worker, make_url(place.store_url).port)
         while any(process.poll() is None for process in started):
             watch.look()
             time.sleep(0.25)
         until(lambda: watch.look() >= watch.emitted, 120)
-    lag, most = max(watch.lags[8:], default=0.0), max(watch.memory) / 2**20
-    connections = set(watch.connections[8:])
+    lags, connections = watch.lags(), set(watch.connections)
+    most = max(watch.memory) / 2**20
     return [
-        Figure(f"{PROCESSES * RUNS_EACH} writers: greatest lag", f"{lag:.2f} s", "in s", lag, 2),
-        Figure("the same: connections of the worker", f"{min(connections)} to {max(connections)}", "spread", len(connections), 2),
+        Figure(f"{PROCESSES * RUNS_EACH} writers: greatest lag", f"{max(lags):.2f} s", f"median {median(lags):.2f} s", max(lags), 2),
+        Figure(
+            "the same: connections to the database",
+            f"{min(connections)} to {max(connections)}",
+            "at most",
+            max(connections),
+            2,
+        ),
         Figure("the same: memory of the worker", f"{most:.0f} MiB", "in MiB", most, 300),
     ]
 
@@ -316,10 +331,10 @@ def writers(place: Place, seconds: float) -> list[Figure]:
 class Watch:
     """Looks at what is emitted and what is committed, and at the worker."""
 
-    def __init__(self, counts: Path, store: Store, worker: psutil.Process) -> None:
-        self._counts, self._store, self._worker = counts, store, worker
+    def __init__(self, counts: Path, store: Store, worker: psutil.Process, database_port: int | None) -> None:
+        self._counts, self._store, self._worker, self._port = counts, store, worker, database_port
         self._emitted: list[tuple[float, int]] = [(time.monotonic(), 0)]
-        self.lags: list[float] = []
+        self._lags: list[tuple[float, float]] = []
         self.memory: list[int] = []
         self.connections: list[int] = []
 
@@ -328,67 +343,120 @@ class Watch:
         """How many points have been logged."""
         return self._emitted[-1][1]
 
+    def lags(self) -> list[float]:
+        """Return for how many seconds the newest committed point had been logged, at each look after the warm-up."""
+        start = next(moment for moment, count in self._emitted if count)
+        return [lag for moment, lag in self._lags if moment > start + WARM_UP]
+
     def look(self) -> int:
         """Look once; return how many points are committed. A run's start and end are events as well, and are left out."""
         words = self._counts.read_bytes()
         emitted = sum(int.from_bytes(words[place : place + 8], "little") for place in range(0, len(words), 8))
-        self._emitted.append((time.monotonic(), emitted))
+        now = time.monotonic()
+        self._emitted.append((now, emitted))
         known = sum(max(writer.committed - 1, 0) for writer in self._store.writers() if not writer.subject.startswith("experiment"))
-        known = min(known, self.emitted)
-        self.lags.append(self._emitted[-1][0] - max(moment for moment, count in self._emitted if count <= known))
+        known = min(known, emitted)
+        self._lags.append((now, now - max(moment for moment, count in self._emitted if count <= known)))
         self.memory.append(self._worker.memory_info().rss)
-        self.connections.append(len(self._worker.net_connections()))
+        ports = [getattr(connection.raddr, "port", None) for connection in self._worker.net_connections()]
+        self.connections.append(ports.count(self._port))
         return known
 
 
-def rate(place: Place, points: int, count: int) -> list[Figure]:
-    """Measure points a second from journals to the last commit."""
-    points = write(place, 32, points)
-    with place.store() as store, place.workers(count):
-        before = committed(store)
-        start = time.perf_counter()
-        with place.running("ship"):
-            until(lambda: committed(store) - before >= points + 2 * 32, 600)
-            taken = time.perf_counter() - start
-    each = points / taken
-    name = "one worker" if count == 1 else f"{count} workers"
-    return [Figure(f"journal to store, {name}", f"{each:,.0f} points/s", "points/s", each, 150_000, at_least=True)]
+def through_queue(server: DatabaseServer, points: int, count: int) -> tuple[float, dict[str, float]]:
+    """Bring journals through Redis into an empty database; return the seconds, and the processor seconds of whoever took part."""
+    with prepared(server) as place, place.store() as store:
+        points = write(place, RUNS, points)
+        with place.workers(count) as workers:
+            database = _spent(server)
+            start = time.perf_counter()
+            with place.running("ship") as shipper:
+                until(lambda: committed(store) >= points + 2 * RUNS, 600)
+                taken = time.perf_counter() - start
+                spent = {"shipper": _cpu(shipper), "workers": sum(map(_cpu, workers))}
+            redis_process = psutil.Process(place.server.pid) if place.server else psutil.Process()
+            return taken, {**spent, "Redis": _cpu(redis_process), "database": _spent(server) - database}
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _spent(server: DatabaseServer) -> float:
+    """Return the processor seconds of a database server that runs."""
+    assert server.process is not None
+    parent = psutil.Process(server.process.pid)
+    return sum(_cpu(process) for process in (parent, *parent.children(recursive=True)))
+
+
+def rate(server: DatabaseServer, kind: str, points: int, rounds: int) -> tuple[list[Figure], list[str]]:
+    """Measure points a second from journals to the last commit, with one worker and with two, beside bare rows."""
+
+    def bare() -> float:
+        with server.database() as url:
+            return points / float(in_new_process("rows", url, RUNS, KEYS, points)["seconds"])
+
+    spent: dict[int, dict[str, float]] = {}
+
+    def queued(count: int) -> float:
+        seconds, spent[count] = through_queue(server, points, count)
+        return points / seconds
+
+    floor, one, two = paired(bare, lambda: queued(1), lambda: queued(2), rounds=rounds)
+    reach = SERVERS[kind][1]
+    figures = [
+        Figure("points/s, one worker", f"{median(one):,.0f}", f"bare rows {median(floor):,.0f}", ratio(one, floor), reach, at_least=True),
+        Figure("points/s, two workers", f"{median(two):,.0f}", f"one {median(one):,.0f}", ratio(two, one), 1.6, at_least=True),
+    ]
+    return figures, [
+        f"{count} worker(s): {', '.join(f'{name} {seconds:.2f} s' for name, seconds in found.items())} of processor time"
+        for count, found in spent.items()
+    ]
+
+
+@contextmanager
+def prepared(server: DatabaseServer) -> Iterator[Place]:
+    """Give a folder with an empty Redis and an empty database."""
+    with server.database() as url, tempfile.TemporaryDirectory(prefix="flightlog-bench-", ignore_cleanup_errors=True) as folder:
+        place = Place(Path(folder), url)
+        place.start_redis()
+        try:
+            yield place
+        finally:
+            place.stop_redis()
+            place.redis.close()
 
 
 def main() -> None:
     """Measure and report."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--store", help="the URL of an empty database; SQLite in a temporary folder by default")
+    options.add_argument("--store", choices=SERVERS, default="postgres", help="what files the events")
     options.add_argument("--parts", default="calls,latency,memory,writers,rate")
-    options.add_argument("--calls", type=int, default=100_000)
+    options.add_argument("--calls", type=int, default=200_000)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--samples", type=int, default=200)
     options.add_argument("--backlog", type=int, default=10_000_000)
     options.add_argument("--seconds", type=float, default=30)
     options.add_argument("--points", type=int, default=2_000_000)
     given = options.parse_args()
-    parts: dict[str, list[Callable[[Place], list[Figure]]]] = {
-        "calls": [lambda place: calls(place, given.calls, given.rounds)],
-        "latency": [lambda place: latency(place, given.samples)],
-        "memory": [lambda place: memory(place, given.backlog)],
-        "writers": [lambda place: writers(place, given.seconds)],
-        "rate": [lambda place: rate(place, given.points, 1), lambda place: rate(place, given.points, 2)],
+    parts: dict[str, Callable[[Place], list[Figure]]] = {
+        "calls": lambda place: calls(place, given.calls, given.rounds),
+        "latency": lambda place: latency(place, given.samples),
+        "memory": lambda place: memory(place, given.backlog),
+        "writers": lambda place: writers(place, given.seconds),
     }
-    figures = [figure for part in given.parts.split(",") for measure in parts[part] for figure in measured(measure, given.store)]
-    report("Through the queue", figures)
-
-
-def measured(measure: Callable[[Place], list[Figure]], store_url: str | None) -> list[Figure]:
-    """Measure one thing with a Redis and a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="flightlog-bench-"))
-    place = Place(folder, store_url)
-    try:
-        place.start_redis()
-        return measure(place)
-    finally:
-        place.stop_redis()
-        place.redis.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    figures: list[Figure] = []
+    notes: list[str] = []
+    with running(SERVERS[given.store][0]) as server:
+        for part in given.parts.split(","):
+            if part == "rate":
+                found, notes = rate(server, given.store, given.points, given.rounds)
+                figures += found
+                continue
+            with prepared(server) as place:
+                figures += parts[part](place)
+    report(f"Through the queue into {given.store}", figures, notes)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ HEAD_SIZE = RECORD_HEAD.size
 STRIDE_TRIAL = 16
 """So many records of one length in a row make it worth looking for more with numpy."""
 SCALAR_BURST = 512
+FEW = 200
+"""Fewer records are checked one by one: each array operation costs as much as several of them."""
 MAX_VECTOR_LENGTH = 1024
 """Longer payloads are checked one by one: zlib is faster there."""
 
@@ -81,6 +83,13 @@ class Records:
             return np.lib.stride_tricks.as_strided(start, (len(offsets), length), (stride, 1), writeable=False)
         matrix: Bytes = self.buffer[offsets[:, None] + np.arange(length)]
         return matrix
+
+    @staticmethod
+    def joined(parts: Sequence[Records]) -> Records:
+        """Return the records of all parts, in order. Their whole buffers are copied."""
+        starts = np.cumsum([0, *(len(part.buffer) for part in parts[:-1])])
+        offsets = np.concatenate([part.offsets + start for part, start in zip(parts, starts.tolist(), strict=True)])
+        return Records(np.concatenate([part.buffer for part in parts]), offsets, np.concatenate([part.lengths for part in parts]))
 
     @staticmethod
     def of(payloads: list[bytes]) -> Records:
@@ -162,14 +171,22 @@ def _equal_run(buffer: Bytes, position: int, length: int) -> int:
 
 def _count_intact(records: Records) -> int:
     """Return how many records from the first on have matching checksums."""
-    if not len(records):
-        return 0
+    if len(records) < FEW:
+        return _count_intact_singly(records)
     expected = _stored_checksums(records)
     actual = np.empty(len(records), np.uint32)
     for indices, matrix in records.groups():
         actual[indices] = checksums(matrix)
     wrong = np.flatnonzero(actual != expected)
     return int(wrong[0]) if len(wrong) else len(records)
+
+
+def _count_intact_singly(records: Records) -> int:
+    data = records.buffer.data
+    for index, (offset, length) in enumerate(zip(records.offsets.tolist(), records.lengths.tolist(), strict=True)):
+        if RECORD_HEAD.unpack_from(data, offset - HEAD_SIZE)[1] != zlib.crc32(data[offset : offset + length]):
+            return index
+    return len(records)
 
 
 def _stored_checksums(records: Records) -> npt.NDArray[np.uint32]:

@@ -28,15 +28,15 @@ log = logging.getLogger("flightlog.worker")
 SLICE = 5.0
 """Seconds after which a drain lets others have their turn."""
 LINGER = 0.03
-"""Seconds that a drain waits for more before it gives its shard back: entries come in small numbers, close to each other."""
+"""Seconds that a drain waits for more, unless others wait for it: entries come in small numbers, close to each other."""
 RENEW_EVERY = LEASE / 3000
 LONGEST_PAUSE = 180.0
 """Seconds between two housekeeping jobs after which nobody counts as having looked after the queue."""
 SCHEDULE_EVERY = 60.0
 LATE = 30.0
 """Seconds that an entry may have waited for the queue to count as read."""
-MAINTENANCE = 10.0
-"""Seconds that one housekeeping job may take."""
+MAINTENANCE, BUSY_MAINTENANCE = 10.0, 0.5
+"""Seconds that one housekeeping job may take to keep the store in order; fewer while drains wait for it to end."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Filing:
     schedule_housekeeping: Callable[[], None]
     lost_after: float = 0.0
     observer: Observer = SILENT
+    others_wait: Callable[[], bool] = lambda: False
+    """Whether more drains are called for than workers have begun."""
 
 
 class _Opened:
@@ -112,7 +114,8 @@ def _open(streams: Streams, location: Location) -> Filing:
 
     rings = Rings(streams)
     lost_after = Settings.from_environ(os.environ).lost_after
-    return Filing(streams, open_store(location.database_url), rings.ring, rings.schedule_housekeeping, lost_after, _opened.observer)
+    store = open_store(location.database_url)
+    return Filing(streams, store, rings.ring, rings.schedule_housekeeping, lost_after, _opened.observer, rings.has_unanswered)
 
 
 def close() -> None:
@@ -185,7 +188,8 @@ class Drain:
             total += events
             if events:
                 continue
-            self._source.wait(LINGER)
+            if not self._work.others_wait():
+                self._source.wait(LINGER)
             late = self._ingest.step_until(deadline)
             total += late
             if not late and self._lease.free_if_empty():
@@ -212,9 +216,15 @@ def housekeep() -> None:
     work.ring(waiting)
     Announcements(work.streams, work.store).sweep()
     _mark_lost(work)
-    deadline = time.monotonic() + MAINTENANCE
-    while time.monotonic() < deadline and work.store.maintain():
-        pass
+    _maintain(work)
+
+
+def _maintain(work: Filing) -> None:
+    began = time.monotonic()
+    while work.store.maintain():
+        taken = time.monotonic() - began
+        if taken > MAINTENANCE or (taken > BUSY_MAINTENANCE and work.others_wait()):
+            return
 
 
 def _mark_lost(work: Filing) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -32,6 +33,8 @@ Kind = Literal["worker", "shipper"]
 PROCESSES = "flightlog:processes"
 CURRENT = 30.0
 """Seconds for which a report counts."""
+LOOKING = 0.04
+"""The share of the time that looking at a spool may take."""
 FORGOTTEN = 3_600_000
 """Milliseconds after which the report of a process that is gone is removed."""
 
@@ -103,11 +106,11 @@ def _process(name: bytes, age: float, facts: dict[str, Any]) -> Process | None:
 def reporting_to_queue(location: Location, kind: Kind, observer: Observer) -> Iterator[Observer]:
     """Give an observer as `reporting` does, and have this process seen by whoever looks at the queue. A queue that is away does no harm."""
     redis = connect_to_look(str(location.queue_uri))
-    spool = location.spool if kind == "shipper" else None
+    lag = SpoolFacts(location.spool).now if kind == "shipper" else dict
 
     def publish(summary: Summary) -> None:
         with suppress(RedisError, OSError):  # whoever works has the same trouble with queue or spool, and says so
-            report(redis, kind, facts_of(summary, spool))
+            report(redis, kind, {**asdict(summary), **lag()})
 
     try:
         with reporting(observer, publish) as told:
@@ -118,9 +121,19 @@ def reporting_to_queue(location: Location, kind: Kind, observer: Observer) -> It
         redis.close()
 
 
-def facts_of(summary: Summary, spool: Path | None) -> Mapping[str, Any]:
-    """Return what a process reports. Raises `OSError` for a spool that cannot be read."""
-    if spool is None:
-        return asdict(summary)
-    lag = lag_of(read_spool(spool), now_ms())
-    return {**asdict(summary), "spool": str(spool), "lag_events": lag.events, "lag_seconds": lag.seconds, "spool_bytes": lag.bytes}
+class SpoolFacts:
+    """How far the store is behind a spool. With a thousand journals a look at them takes long, and it keeps the process from its work."""
+
+    def __init__(self, spool: Path) -> None:
+        self._spool = spool
+        self._facts: Mapping[str, Any] = {}
+        self._next_look = 0.0
+
+    def now(self) -> Mapping[str, Any]:
+        """Return what a shipper reports of its spool, as it was a moment ago. Raises `OSError` for a spool that cannot be read."""
+        began = time.monotonic()
+        if began >= self._next_look:
+            lag = lag_of(read_spool(self._spool), now_ms())
+            self._facts = {"spool": str(self._spool), "lag_events": lag.events, "lag_seconds": lag.seconds, "spool_bytes": lag.bytes}
+            self._next_look = time.monotonic() + (time.monotonic() - began) / LOOKING
+        return self._facts

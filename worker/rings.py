@@ -54,6 +54,11 @@ class Rings:
         lengths = self._streams.lengths()
         self.ring(shard for shard in range(SHARDS) if lengths[shard])
 
+    def has_unanswered(self) -> bool:
+        """Whether jobs wait for a worker. Raises `QueueUnavailable`."""
+        with self._streams.guarded():
+            return self._queue.count > 0
+
     def _enqueue(self, shard: int, turn: int) -> bool:
         """Queue the drain of a turn; False when it is there already."""
         try:

@@ -11,6 +11,7 @@ from flightlog.schema.blocks import Block
 from flightlog.schema.ids import WriterId
 from flightlog.stores.base import Applied, Gap
 from flightlog.worker.entries import NoEntry, decode_entry
+from flightlog.worker.sources.joining import join_small
 from flightlog.worker.streams import Streams
 
 log = logging.getLogger("flightlog.worker")
@@ -43,7 +44,7 @@ class StreamSource:
             item = self._item(entry)
             items.append(item)
             events, size = events - _events(item), size - _bytes(item)
-        return items
+        return join_small(items)
 
     def _fetch(self) -> bool:
         if not self._page:

@@ -185,6 +185,37 @@ def test_a_drain_sees_now_and_then_that_housekeeping_goes_on(streams: Streams, c
     assert called.schedules == 1
 
 
+class Untidy(MemoryStore):
+    """A store that always has something to put in order."""
+
+    turns = 0
+
+    def maintain(self) -> bool:
+        self.turns += 1
+        return self.turns < 100
+
+
+@pytest.mark.parametrize("others_wait", [True, False])
+def test_housekeeping_makes_way_for_drains(streams: Streams, called: Called, monkeypatch: pytest.MonkeyPatch, *, others_wait: bool) -> None:
+    untidy = Untidy()
+    monkeypatch.setattr(jobs, "BUSY_MAINTENANCE", 0.0)
+    jobs._opened.filing = Filing(streams, untidy, called.shards.extend, called.schedule, others_wait=lambda: others_wait)
+    housekeep()
+    assert untidy.turns == (1 if others_wait else 100)
+
+
+@pytest.mark.parametrize("others_wait", [True, False])
+def test_a_drain_lingers_only_where_nobody_waits(
+    streams: Streams, store: MemoryStore, called: Called, monkeypatch: pytest.MonkeyPatch, *, others_wait: bool
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("flightlog.worker.sources.stream.StreamSource.wait", lambda _, timeout: waits.append(timeout))
+    jobs._opened.filing = Filing(streams, store, called.shards.extend, called.schedule, others_wait=lambda: others_wait)
+    send(streams, block("a"))
+    assert drain(SHARD) == 1
+    assert waits == ([] if others_wait else [jobs.LINGER])
+
+
 def test_housekeeping_calls_for_what_was_left(streams: Streams, called: Called) -> None:
     send(streams, block("a"))
     housekeep()

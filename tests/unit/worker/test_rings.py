@@ -36,6 +36,14 @@ def test_a_shard_that_nobody_reads_is_called_once(rings: Rings, streams: Streams
     assert _queued(streams) == [QUEUED + "0"]
 
 
+def test_it_is_known_whether_somebody_waits_for_a_worker(rings: Rings, streams: Streams) -> None:
+    assert not rings.has_unanswered()
+    rings.ring([SHARD])
+    assert rings.has_unanswered()
+    _take_job(streams)
+    assert not rings.has_unanswered()
+
+
 def test_a_shard_that_is_read_is_not_called(rings: Rings, streams: Streams) -> None:
     Lease(streams, SHARD).take()
     rings.ring([SHARD])

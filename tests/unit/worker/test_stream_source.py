@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,7 +15,7 @@ from flightlog.worker.queued_artifacts import Announcements
 from flightlog.worker.sources import stream
 from flightlog.worker.sources.stream import StreamSource
 from flightlog.worker.streams import Streams
-from journals import RUN, WRITER
+from journals import RUN, WRITER, tag
 from queues import SHARD, block, send, send_raw, waiting
 
 
@@ -27,13 +28,17 @@ def _drain(streams: Streams, store: MemoryStore, source: StreamSource) -> int:
     return Ingest(source, store, Announcements(streams, store), sweeps=False).drain()
 
 
+def _events(items: Sequence[Block | Gap]) -> list[bytes]:
+    return [payload for item in items if isinstance(item, Block) for payload in item.records.payloads()]
+
+
 def test_entries_come_in_order_and_again_until_they_are_acknowledged(streams: Streams, source: StreamSource) -> None:
-    send(streams, *(block("a", first=number) for number in range(40)))
-    firsts = [item.first_sequence for item in source.take(100) if isinstance(item, Block)]
-    assert firsts == list(range(40))
+    send(streams, *(block(str(number), first=number) for number in range(40)))
+    expected = [tag(str(number)) for number in range(40)]
+    assert _events(source.take(100)) == expected
     assert source.take(100) == []
     source.rewind()
-    assert len(source.take(100)) == 40
+    assert _events(source.take(100)) == expected
     source.acknowledge(Applied({WRITER: 40}))
     source.rewind()
     assert source.take(100) == []
@@ -41,7 +46,7 @@ def test_entries_come_in_order_and_again_until_they_are_acknowledged(streams: St
 
 def test_what_came_after_the_batch_is_not_forgotten_with_it(streams: Streams, source: StreamSource) -> None:
     send(streams, *(block("a", "b", first=2 * number) for number in range(5)))
-    assert len(source.take(4)) == 2
+    assert len(_events(source.take(4))) == 4
     send(streams, block("c", first=10))
     source.acknowledge(Applied({WRITER: 4}))
     assert waiting(streams) == [(4, 6), (6, 8), (8, 10), (10, 11)]
