@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,3 +157,5 @@ def fleet_of(server: RedisServer, folder: Path) -> Iterator[Fleet]:
         yield fleet
     finally:
         fleet.close()
+        with suppress(FileNotFoundError):
+            print((folder / "workers.log").read_text(errors="replace")[-20_000:])  # pytest shows it when the test has failed
