@@ -38,6 +38,8 @@ from sqlalchemy import make_url
 from flightlog.schema.names import SHARDS, shard_key
 from flightlog.stores import open_store
 from flightlog.stores.base import Store
+from flightlog.worker.rings import Rings
+from flightlog.worker.streams import Streams
 from services import DatabaseServer, running
 
 HERE = Path(__file__).resolve()
@@ -47,6 +49,8 @@ POINT_BYTES = 38
 PROCESSES, RUNS_EACH, PER_SECOND = 16, 63, 10
 WARM_UP = 15.0
 """Seconds in which writers begin, before their lag counts."""
+BACKLOGS = 5
+"""How many times as many points wait in Redis where workers are measured alone: they file them fast."""
 RUNS, KEYS = 32, 10
 """Of the journals that the rate is measured with; the runs spread over the shards."""
 
@@ -263,11 +267,8 @@ def memory(place: Place, backlog: int) -> list[Figure]:
     """Measure what a backlog takes in Redis while no worker runs."""
     points = write(place, 10, backlog)
     before = place.redis.info("memory")["used_memory"]
-    sizes = [-1, -2, -3, -4]
     with place.running("ship"):
-        while len(set(sizes[-4:])) > 1 or not sizes[-1]:
-            time.sleep(0.5)
-            sizes.append(place.waiting())
+        settle(place.waiting)
         used = place.redis.info("memory")["used_memory"] - before
     raw = points * POINT_BYTES
     measured = f"{used / 2**20:.0f} MiB, {used / points:.1f} B a point"
@@ -378,6 +379,33 @@ def through_queue(server: DatabaseServer, points: int, count: int) -> tuple[floa
             return taken, {**spent, "Redis": _cpu(redis_process), "database": _spent(server) - database}
 
 
+def from_queue(server: DatabaseServer, points: int, count: int) -> float:
+    """File what waits in Redis with workers that are ready; return the seconds. The shipper has left: its core is theirs."""
+    with prepared(server) as place, place.store() as store:
+        points = write(place, RUNS, points)
+        streams = Streams(place.url)
+        with place.workers(count):
+            for shard in range(SHARDS):
+                place.redis.set(shard_key(shard, "lease"), "held back")
+            with place.running("ship"):
+                settle(place.waiting)
+            place.redis.delete(*(shard_key(shard, "lease") for shard in range(SHARDS)))
+            start = time.perf_counter()
+            Rings(streams).ring_waiting()
+            until(lambda: committed(store) >= points + 2 * RUNS, 600)
+            taken = time.perf_counter() - start
+        streams.close()
+        return taken
+
+
+def settle(count: Callable[[], int]) -> None:
+    """Wait until a count has grown and stays."""
+    seen = [-1, -2, -3, -4]
+    while len(set(seen[-4:])) > 1 or not seen[-1]:
+        time.sleep(0.5)
+        seen.append(count())
+
+
 def _cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
@@ -403,11 +431,17 @@ def rate(server: DatabaseServer, kind: str, points: int, rounds: int) -> tuple[l
         seconds, spent[count] = through_queue(server, points, count)
         return points / seconds
 
-    floor, one, two = paired(bare, lambda: queued(1), lambda: queued(2), rounds=rounds)
+    def waiting(count: int) -> float:
+        return BACKLOGS * points / from_queue(server, BACKLOGS * points, count)
+
+    calls = bare, lambda: queued(1), lambda: queued(2), lambda: waiting(1), lambda: waiting(2)
+    floor, one, two, first, both = paired(*calls, rounds=rounds)
     reach = SERVERS[kind][1]
+    bare_rate, one_rate, first_rate = (f"{median(rates):,.0f}" for rates in (floor, one, first))
     figures = [
-        Figure("points/s, one worker", f"{median(one):,.0f}", f"bare rows {median(floor):,.0f}", ratio(one, floor), reach, at_least=True),
-        Figure("points/s, two workers", f"{median(two):,.0f}", f"one {median(one):,.0f}", ratio(two, one), 1.6, at_least=True),
+        Figure("points/s, one worker", one_rate, f"bare rows {bare_rate}", ratio(one, floor), reach, at_least=True),
+        Figure("points/s, two workers", f"{median(two):,.0f}", f"one {one_rate}", ratio(two, one), 1.6, at_least=True),
+        Figure("the same, all in Redis already", f"{median(both):,.0f}", f"one {first_rate}", ratio(both, first), 1.6, at_least=True),
     ]
     return figures, [
         f"{count} worker(s): {', '.join(f'{name} {seconds:.2f} s' for name, seconds in found.items())} of processor time"

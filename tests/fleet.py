@@ -158,4 +158,4 @@ def fleet_of(server: RedisServer, folder: Path) -> Iterator[Fleet]:
     finally:
         fleet.close()
         with suppress(FileNotFoundError):
-            print((folder / "workers.log").read_text(errors="replace")[-20_000:])  # pytest shows it when the test has failed
+            sys.stderr.write((folder / "workers.log").read_text(errors="replace")[-20_000:])  # pytest shows it when the test has failed
