@@ -10,8 +10,8 @@ from flightlog.schema.ids import WriterId
 from flightlog.schema.records import Records
 from flightlog.stores.base import Gap
 
-SMALL = 1_000
-"""A block of fewer events costs a store less when it is joined to its neighbours than what it costs to encode it again."""
+SMALL, SMALL_BYTES = 1_000, 64 << 10
+"""A block of fewer events and bytes costs a store less when it is joined to its neighbours than what it costs to encode it again."""
 JOINED = 10_000
 """So many events are joined at the most."""
 
@@ -35,8 +35,11 @@ def _fits(links: Sequence[Block | Gap], item: Block | Gap) -> bool:
     if not (isinstance(first, Block) and isinstance(last, Block) and isinstance(item, Block)):
         return False
     is_next = (item.subject, item.first_sequence) == (last.subject, last.end)
-    is_small = len(item.records) < SMALL and len(last.records) < SMALL
-    return is_next and is_small and item.end - first.first_sequence <= JOINED
+    return is_next and _is_small(item) and _is_small(last) and item.end - first.first_sequence <= JOINED
+
+
+def _is_small(block: Block) -> bool:
+    return len(block.records) < SMALL and len(block.records.buffer) < SMALL_BYTES
 
 
 def _joined(links: list[Block | Gap]) -> list[Block | Gap]:

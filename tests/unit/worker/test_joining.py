@@ -5,7 +5,7 @@ from __future__ import annotations
 from flightlog.schema.blocks import Block
 from flightlog.schema.records import Records
 from flightlog.stores.base import Gap
-from flightlog.worker.sources.joining import JOINED, SMALL, join_small
+from flightlog.worker.sources.joining import JOINED, SMALL, SMALL_BYTES, join_small
 from journals import OTHER_WRITER, RUN, WRITER
 from queues import block
 
@@ -44,6 +44,7 @@ def test_what_is_no_continuation_stays_by_itself() -> None:
         [block("a"), block("b", first=1, subject=OTHER_RUN)],
         [block("a", "b"), gap, block("d", first=3)],
         [numbered(0, SMALL), numbered(SMALL, 1)],
+        [block("a"), Block(RUN, WRITER, 1, {}, Records.of([bytes(SMALL_BYTES)])), block("c", first=2)],
         [block("a")],
     ]
     for items in alone:
