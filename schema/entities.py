@@ -259,18 +259,85 @@ class RunData(Entity):
 
 
 @dataclass(frozen=True)
-class RunInputs(Entity):
-    """Datasets and models that a run used."""
+class Dataset(Entity):
+    """What was told of a dataset; name and digest identify it. `source`, `schema` and `profile` are JSON."""
 
-    dataset_inputs: list[Any] = field(default_factory=list)
-    model_inputs: list[Any] = field(default_factory=list)
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True)
+class InputTag(Entity):
+    """A tag of a dataset that a run used, such as the context in which it did."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class DatasetInput(Entity):
+    """A dataset that a run used, with tags that say what for."""
+
+    dataset: Dataset
+    tags: list[InputTag] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", list(self.tags or []))
+
+    def to_dictionary(self) -> dict[str, Any]:
+        """Return plain values; the tags are a map."""
+        return {"dataset": self.dataset.to_dictionary(), "tags": {tag.key: tag.value for tag in self.tags or []}}
+
+    @classmethod
+    def from_dictionary(cls, dictionary: dict[str, Any]) -> DatasetInput:
+        """See `Entity.from_dictionary`."""
+        tags = [InputTag(key, value) for key, value in dictionary.get("tags", {}).items()]
+        return cls(Dataset.from_dictionary(dictionary["dataset"]), tags)
+
+
+@dataclass(frozen=True)
+class LoggedModelInput(Entity):
+    """A model that a run used."""
+
+    model_id: str
+
+
+@dataclass(frozen=True)
+class LoggedModelOutput(Entity):
+    """A model that a run made, and the step at which it did."""
+
+    model_id: str
+    step: int
+
+
+@dataclass(frozen=True)
+class RunInputs(Entity):
+    """Datasets and models that a run used, in the order in which they were logged first."""
+
+    dataset_inputs: list[DatasetInput] = field(default_factory=list)
+    model_inputs: list[LoggedModelInput] = field(default_factory=list)
+
+    @classmethod
+    def from_dictionary(cls, dictionary: dict[str, Any]) -> RunInputs:
+        """See `Entity.from_dictionary`."""
+        datasets = [DatasetInput.from_dictionary(item) for item in dictionary.get("dataset_inputs", [])]
+        return cls(datasets, [LoggedModelInput(**item) for item in dictionary.get("model_inputs", [])])
 
 
 @dataclass(frozen=True)
 class RunOutputs(Entity):
-    """Models that a run made."""
+    """Models that a run made, in the order in which they were logged first."""
 
-    model_outputs: list[Any] = field(default_factory=list)
+    model_outputs: list[LoggedModelOutput] = field(default_factory=list)
+
+    @classmethod
+    def from_dictionary(cls, dictionary: dict[str, Any]) -> RunOutputs:
+        """See `Entity.from_dictionary`."""
+        return cls([LoggedModelOutput(**item) for item in dictionary.get("model_outputs", [])])
 
 
 class Run(Entity):

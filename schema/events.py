@@ -14,9 +14,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flightlog.schema import limits
+
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Millis = Annotated[int, Field(ge=0, lt=2**63)]
+InputTagKey = Annotated[str, Field(max_length=limits.MAX_INPUT_TAG_KEY)]
+InputTagValue = Annotated[str, Field(max_length=limits.MAX_INPUT_TAG_VALUE)]
+ModelId = Annotated[str, Field(min_length=1, max_length=limits.MAX_MODEL_ID)]
 RunStatusName = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 
 
@@ -233,6 +238,40 @@ class ArtifactSettled(Event):
     reason: str | None = None
 
 
+class DatasetLogged(Event):
+    """A run used a dataset, which its name and digest identify. What was logged of it first stays, its tags included.
+
+    `source`, `dataset_schema` and `profile` are JSON.
+    """
+
+    code: ClassVar[int] = 25
+
+    name: Annotated[str, Field(min_length=1, max_length=limits.MAX_DATASET_NAME)]
+    digest: Annotated[str, Field(min_length=1, max_length=limits.MAX_DATASET_DIGEST)]
+    source_type: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(max_length=limits.MAX_DATASET_SOURCE)]
+    dataset_schema: Annotated[str, Field(max_length=limits.MAX_DATASET_SCHEMA)] | None = None
+    profile: Annotated[str, Field(max_length=limits.MAX_DATASET_PROFILE)] | None = None
+    tags: dict[InputTagKey, InputTagValue] = {}
+
+
+class ModelInputLogged(Event):
+    """A run used a model."""
+
+    code: ClassVar[int] = 26
+
+    model_id: ModelId
+
+
+class ModelOutputLogged(Event):
+    """A run made a model, at a step. The first step that was logged of a model stays."""
+
+    code: ClassVar[int] = 27
+
+    model_id: ModelId
+    step: Int64 = 0
+
+
 EVENT_TYPES: dict[int, type[Event]] = {
     event.code: event
     for event in (
@@ -260,5 +299,8 @@ EVENT_TYPES: dict[int, type[Event]] = {
         RunPurged,
         ExperimentPurged,
         ArtifactSettled,
+        DatasetLogged,
+        ModelInputLogged,
+        ModelOutputLogged,
     )
 }

@@ -5,7 +5,8 @@ state, folds, and writes back what changed (metrics, being many, are folded with
 two together).
 
 Competing changes of a tag, a status or a lifecycle stage are decided by their *stamp* (time, writer, sequence), the greatest wins, so
-the order of arrival across writers does not matter. A param keeps the value that arrived first. A change that loses to a later one is no
+the order of arrival across writers does not matter. Of a dataset or model that is logged to a run again, what has the least stamp stays.
+A param keeps the value that arrived first. A change that loses to a later one is no
 error; a param with another value is, and becomes a dead letter.
 
 The exceptions are what the store itself observes, where the order of arrival is the fact. *Attempts* are numbered as they come. A writer
@@ -16,15 +17,20 @@ whose silence was noticed: it takes no stamp, and whatever comes of the run late
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from flightlog.schema import events as e
 from flightlog.schema.entities import (
     Attempt,
+    Dataset,
+    DatasetInput,
     Experiment,
+    InputTag,
     LifecycleStage,
+    LoggedModelInput,
+    LoggedModelOutput,
     Metric,
     MetricSummary,
     Param,
@@ -32,10 +38,14 @@ from flightlog.schema.entities import (
     Run,
     RunData,
     RunInfo,
+    RunInputs,
+    RunOutputs,
     RunStatus,
     RunTag,
 )
-from flightlog.schema.names import RUN_NAME_TAG
+from flightlog.schema.names import CONTEXT_TAG, RUN_NAME_TAG
+
+ModelRole = Literal["input", "output"]
 
 
 class Stamp(NamedTuple):
@@ -82,6 +92,34 @@ class ArtifactState:
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class DatasetState:
+    """A dataset that a run used, as it was logged to it first."""
+
+    dataset: Dataset
+    tags: dict[str, str]
+    stamp: Stamp
+
+    @property
+    def context(self) -> str | None:
+        """What the dataset was used for, as the tag for that says."""
+        return self.tags.get(CONTEXT_TAG)
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """A model that a run used or made; the step is 0 for one that it used."""
+
+    step: int
+    stamp: Stamp
+
+
+DatasetKey = tuple[str, str]
+"""Name and digest."""
+ModelKey = tuple[ModelRole, str]
+"""What a model is to a run, and the model's id."""
+
+
 class AttemptPoint(NamedTuple):
     """A point, and the attempt for which it counts."""
 
@@ -114,6 +152,8 @@ class RunState:
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, Stamped] = field(default_factory=dict)
     artifacts: dict[str, ArtifactState] = field(default_factory=dict)
+    datasets: dict[DatasetKey, DatasetState] = field(default_factory=dict)
+    models: dict[ModelKey, ModelState] = field(default_factory=dict)
     metrics: dict[str, MetricSummary] = field(default_factory=dict)
     history: dict[str, list[AttemptPoint]] = field(default_factory=dict)
     attempts: list[Attempt] = field(default_factory=list)
@@ -144,7 +184,8 @@ class RunState:
             self.run_name,
             self.status_reason,
         )
-        return Run(info, run_data(self.metrics.values(), self.params, {key: tag.value for key, tag in self.tags.items()}))
+        data = run_data(self.metrics.values(), self.params, {key: tag.value for key, tag in self.tags.items()})
+        return Run(info, data, run_inputs(self.datasets.values(), self.models), run_outputs(self.models))
 
 
 def run_data(summaries: Iterable[MetricSummary], params: dict[str, str], tags: dict[str, str | None]) -> RunData:
@@ -156,6 +197,23 @@ def run_data(summaries: Iterable[MetricSummary], params: dict[str, str], tags: d
         [RunTag(key, value) for key, value in sorted(tags.items()) if value is not None],
         {item.key: item for item in ordered},
     )
+
+
+def run_inputs(datasets: Iterable[DatasetState], models: Mapping[ModelKey, ModelState]) -> RunInputs:
+    """Return what a run used, in the order of the stamps."""
+    ordered = sorted(datasets, key=lambda item: item.stamp)
+    inputs = [DatasetInput(item.dataset, [InputTag(key, value) for key, value in sorted(item.tags.items())]) for item in ordered]
+    return RunInputs(inputs, [LoggedModelInput(model_id) for model_id, _ in _models(models, "input")])
+
+
+def run_outputs(models: Mapping[ModelKey, ModelState]) -> RunOutputs:
+    """Return what a run made, in the order of the stamps."""
+    return RunOutputs([LoggedModelOutput(model_id, state.step) for model_id, state in _models(models, "output")])
+
+
+def _models(models: Mapping[ModelKey, ModelState], role: ModelRole) -> list[tuple[str, ModelState]]:
+    found = [(model_id, state) for (known, model_id), state in models.items() if known == role]
+    return sorted(found, key=lambda item: item[1].stamp)
 
 
 @dataclass
@@ -316,6 +374,28 @@ def _artifact_settled(state: RunState, event: e.ArtifactSettled, _: Stamp) -> No
         state.artifacts[event.path] = replace(known, state=event.state, reason=event.reason)
 
 
+def _dataset_logged(state: RunState, event: e.DatasetLogged, stamp: Stamp) -> None:
+    key = (event.name, event.digest)
+    known = state.datasets.get(key)
+    if known is None or stamp < known.stamp:
+        dataset = Dataset(event.name, event.digest, event.source_type, event.source, event.dataset_schema, event.profile)
+        state.datasets[key] = DatasetState(dataset, dict(event.tags), stamp)
+
+
+def _model_input_logged(state: RunState, event: e.ModelInputLogged, stamp: Stamp) -> None:
+    _add_model(state, ("input", event.model_id), ModelState(0, stamp))
+
+
+def _model_output_logged(state: RunState, event: e.ModelOutputLogged, stamp: Stamp) -> None:
+    _add_model(state, ("output", event.model_id), ModelState(event.step, stamp))
+
+
+def _add_model(state: RunState, key: ModelKey, model: ModelState) -> None:
+    known = state.models.get(key)
+    if known is None or model.stamp < known.stamp:
+        state.models[key] = model
+
+
 def _run_started(state: RunState, event: e.RunStarted, stamp: Stamp) -> None:
     if not state.started:
         state.started = True
@@ -454,6 +534,9 @@ RUN_HANDLERS: dict[type[e.Event], Handler] = {
     e.RunRewound: _run_rewound,
     e.RunLost: _run_lost,
     e.ArtifactSettled: _artifact_settled,
+    e.DatasetLogged: _dataset_logged,
+    e.ModelInputLogged: _model_input_logged,
+    e.ModelOutputLogged: _model_output_logged,
 }
 
 EXPERIMENT_HANDLERS: dict[type[e.Event], Handler] = {

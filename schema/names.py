@@ -6,6 +6,8 @@ import zlib
 
 RUN_NAME_TAG = "mlflow.runName"
 """The tag that is the run's name."""
+CONTEXT_TAG = "mlflow.data.context"
+"""The tag of an input that says what a dataset was used for, such as `train`."""
 WORKER_MODULE = "flightlog.worker.main"
 TRACKING_VARIABLE = "FLIGHTLOG_TRACKING_URI"
 QUEUE_VARIABLE = "FLIGHTLOG_QUEUE_URI"

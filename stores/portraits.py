@@ -19,7 +19,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from flightlog.schema.entities import Experiment, MetricSummary, Point
+from flightlog.schema.entities import Experiment, MetricSummary, Point, Run
 from flightlog.schema.fold import ArtifactState
 from flightlog.stores.base import History, RunReader
 
@@ -40,10 +40,17 @@ def run_portrait(reader: RunReader, run_id: str, dropped: int) -> Portrait:
         "tags": plain(run.data.tags),
         "artifacts": [_artifact(artifact) for artifact in reader.artifacts(run_id)],
         "dropped": dropped,
+        **_inputs(run),
         **{f"metric {key}": _summary(summary) for key, summary in summaries.items()},
         **{f"history {key}": history_digest(reader.metric_arrays(run_id, key)) for key in summaries},
         **_attempts(reader, run_id, summaries),
     }
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    """Return what a run used and made, where it did; of a run that did not, the portrait is as it was when there was no such thing."""
+    parts = {"inputs": run.inputs.to_dictionary(), "outputs": run.outputs.to_dictionary()}
+    return {name: plain(part) for name, part in parts.items() if any(part.values())}
 
 
 def _attempts(reader: RunReader, run_id: str, keys: Iterable[str]) -> dict[str, Any]:

@@ -46,7 +46,15 @@ def matches(node: Node | None, state: State) -> bool:
         return all(matches(item, state) for item in node.nodes)
     if isinstance(node, Disjunction):
         return any(matches(item, state) for item in node.nodes)
+    if node.field.kind == "dataset":
+        return any(_compares(node, value) for value in _of_datasets(state, node.field.key))
     return _compares(node, value_of(state, node.field))
+
+
+def _of_datasets(state: State, key: str) -> list[str | None]:
+    """Return the name, digest or context of each dataset that a run used: a comparison holds where it does for any of them."""
+    datasets = state.datasets.values() if isinstance(state, RunState) else ()
+    return [item.context if key == "context" else getattr(item.dataset, key) for item in datasets]
 
 
 def page(states: Iterable[S], order: Sequence[OrderKey], limit: int, token: str | None, query: object = None) -> tuple[list[S], str | None]:

@@ -2,11 +2,16 @@
 
 from flightlog.schema.entities import (
     Attempt,
+    Dataset,
+    DatasetInput,
     DeadLetter,
     Experiment,
     ExperimentTag,
     FileInfo,
+    InputTag,
     LifecycleStage,
+    LoggedModelInput,
+    LoggedModelOutput,
     Metric,
     MetricSummary,
     PagedList,
@@ -23,11 +28,16 @@ from flightlog.schema.entities import (
 
 __all__ = [
     "Attempt",
+    "Dataset",
+    "DatasetInput",
     "DeadLetter",
     "Experiment",
     "ExperimentTag",
     "FileInfo",
+    "InputTag",
     "LifecycleStage",
+    "LoggedModelInput",
+    "LoggedModelOutput",
     "Metric",
     "MetricSummary",
     "PagedList",

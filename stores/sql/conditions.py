@@ -18,7 +18,7 @@ from sqlalchemy.sql import FromClause
 
 from flightlog.schema.filters.nodes import Comparison, Conjunction, Disjunction, Negation, Node, Statistic, split_statistic
 from flightlog.schema.filters.paging import is_text
-from flightlog.stores.sql.tables import experiment_tags, experiments, latest_metrics, params, runs, tags
+from flightlog.stores.sql.tables import dataset_inputs, experiment_tags, experiments, latest_metrics, params, runs, tags
 from flightlog.stores.sql.texts import ExactText
 
 Expression = ColumnElement[Any]
@@ -175,8 +175,9 @@ def _compare_metric(statistic: Statistic, node: Comparison) -> Condition:
     return or_(compared, nan) if node.operator == "!=" else and_(compared, not_(nan))
 
 
-def _dataset_condition(_: Comparison, __: Context) -> Condition:
-    return false()
+def _dataset_condition(node: Comparison, context: Context) -> Condition:
+    column = dataset_inputs.c[node.field.key]
+    return runs.c.id.in_(select(dataset_inputs.c.run).where(column.is_not(None), _compare_text(column, node, context)))
 
 
 COMPARISONS: dict[str, Callable[[Comparison, Context], Condition]] = {

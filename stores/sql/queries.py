@@ -16,6 +16,7 @@ from flightlog.stores.base import Envelope, History, PendingArtifact
 from flightlog.stores.experiments import is_experiment_id
 from flightlog.stores.sql.attempts import later_attempts, visible_points
 from flightlog.stores.sql.history import decode_all
+from flightlog.stores.sql.inputs import InputsAndOutputs, read_inputs
 from flightlog.stores.sql.rows import fetch
 from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, load_experiments, path_hash, stamp_text
 from flightlog.stores.sql.summaries import SUMMARY_COLUMNS, from_row
@@ -54,7 +55,8 @@ def load_runs(connection: Connection, numbers: Sequence[int]) -> list[Run]:
     for row in fetch(connection, query, latest_metrics.c.run, numbers):
         metrics[row[0]].append(from_row(row[1], row[2:]))
     texts = [_texts(connection, table.c.run, select(table.c.run, table.c.key, table.c.value), numbers) for table in (params, tags)]
-    return [_run(infos[number], metrics[number], texts[0][number], texts[1][number]) for number in numbers]
+    inputs = read_inputs(connection, numbers)
+    return [_run(infos[number], metrics[number], texts[0][number], texts[1][number], inputs[number]) for number in numbers]
 
 
 def _texts(connection: Connection, owner: Any, query: Select[Any], numbers: Sequence[int]) -> dict[int, dict[str, Any]]:  # noqa: ANN401
@@ -64,9 +66,11 @@ def _texts(connection: Connection, owner: Any, query: Select[Any], numbers: Sequ
     return found
 
 
-def _run(info: Sequence[Any], metrics: list[MetricSummary], run_params: dict[str, str], run_tags: dict[str, str | None]) -> Run:
+def _run(
+    info: Sequence[Any], metrics: list[MetricSummary], run_params: dict[str, str], run_tags: dict[str, str | None], used: InputsAndOutputs
+) -> Run:
     run_id, experiment_id, *rest = info
-    return Run(RunInfo(run_id, str(experiment_id), *rest), run_data(metrics, run_params, run_tags))
+    return Run(RunInfo(run_id, str(experiment_id), *rest), run_data(metrics, run_params, run_tags), *used)
 
 
 def get_experiment(connection: Connection, experiment_id: str) -> Experiment:

@@ -22,6 +22,7 @@ from flightlog.stores.sql.rows import Values, insert_rows, numbered, upsert_rows
 from flightlog.stores.sql.tables import (
     artifacts,
     attempts,
+    dataset_inputs,
     dead_letters,
     experiment_tags,
     experiments,
@@ -29,12 +30,13 @@ from flightlog.stores.sql.tables import (
     metric_chunks,
     metric_names,
     params,
+    run_models,
     runs,
     tags,
     writers,
 )
 
-PARTS = (params, tags, artifacts, attempts, latest_metrics, metric_chunks)
+PARTS = (params, tags, artifacts, dataset_inputs, run_models, attempts, latest_metrics, metric_chunks)
 """The tables that hold what belongs to a run, by the column `run`."""
 PAGE = 500
 """Rows that are copied at a time."""

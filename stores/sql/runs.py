@@ -16,6 +16,7 @@ from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.schema.records import Ints
 from flightlog.stores.batches import experiment_of
 from flightlog.stores.sql.attempts import WriterAttempts, attempt_rows, load_attempts
+from flightlog.stores.sql.inputs import dataset_identity, load_inputs, save_inputs
 from flightlog.stores.sql.opened import OpenedBlock
 from flightlog.stores.sql.rows import fetch, find_numbers, in_parts, insert_rows, upsert_rows
 from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, artifact_row, path_hash, run_of, run_row, stamp_of, tag_row
@@ -24,7 +25,10 @@ from flightlog.stores.sql.tables import artifacts, attempts, params, runs, tags
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run's state with those of its params, tags and artifacts that the batch touches. `number` is its `runs.id`, None for a new one."""
+    """A run's state with those of its params, tags, artifacts, datasets and models that the batch touches.
+
+    `number` is its `runs.id`, None for a new one.
+    """
 
     number: int | None
     before: RunState
@@ -49,6 +53,8 @@ class _Touched:
     params: set[str]
     tags: set[str]
     artifacts: set[str]
+    datasets: set[str]
+    models: set[str]
 
 
 def load_runs(connection: Connection, blocks: Sequence[OpenedBlock], heard: WriterAttempts) -> dict[str, OpenRun]:
@@ -71,11 +77,12 @@ def load_runs(connection: Connection, blocks: Sequence[OpenedBlock], heard: Writ
 
 def _opened(number: int | None, state: RunState) -> OpenRun:
     copy = replace(state, params=dict(state.params), tags=dict(state.tags), artifacts=dict(state.artifacts))
+    copy = replace(copy, datasets=dict(state.datasets), models=dict(state.models))
     return OpenRun(number, state, replace(copy, attempts=list(state.attempts), writers={}))
 
 
 def _touched(events: Iterable[e.Event | DecodeError]) -> _Touched:
-    touched = _Touched(set(), {RUN_NAME_TAG}, set())
+    touched = _Touched(set(), {RUN_NAME_TAG}, set(), set(), set())
     for event in events:
         match event:
             case e.ParamLogged():
@@ -84,6 +91,10 @@ def _touched(events: Iterable[e.Event | DecodeError]) -> _Touched:
                 touched.tags.add(event.key)
             case e.ArtifactLogged() | e.ArtifactSettled():
                 touched.artifacts.add(path_hash(event.path))
+            case e.DatasetLogged():
+                touched.datasets.add(dataset_identity(event.name, event.digest))
+            case e.ModelInputLogged() | e.ModelOutputLogged():
+                touched.models.add(event.model_id)
             case e.RunStarted():
                 touched.tags.update(event.tags)
     return touched
@@ -99,6 +110,7 @@ def _load_parts(connection: Connection, states: dict[int, RunState], touched: _T
         for run, *row in fetch(connection, query, artifacts.c.path_hash, sorted(touched.artifacts)):
             artifact = artifact_of(row)
             states[run].artifacts[artifact.path] = artifact
+        load_inputs(connection, states, numbers, touched.datasets, touched.models)
 
 
 def save_runs(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, int]:
@@ -135,6 +147,7 @@ def save_runs(connection: Connection, opened: dict[str, OpenRun]) -> dict[str, i
             if run.before.artifacts.get(path) != artifact
         ],
     )
+    save_inputs(connection, [(number, run.before, run.state) for number, run in changed])
     insert_rows(connection, attempts, [row for number, run in changed for row in attempt_rows(number, run.new_attempts)])
     return numbers
 

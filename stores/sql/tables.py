@@ -55,6 +55,17 @@ def _indexes_text(*_: object, dialect: Dialect, **__: object) -> bool:
     return dialect.name in ("sqlite", "mysql", "mariadb")
 
 
+def _dataset_index(column: str) -> Index:
+    """Return the index of a text of at most 500 characters, where the database can have one of a column without a bound."""
+    lengths = {column: 128}
+    index = Index(f"ix_dataset_inputs_{column}_run", column, "run", mysql_length=lengths, mariadb_length=lengths)
+    return index.ddl_if(callable_=_indexes_bounded_text)
+
+
+def _indexes_bounded_text(*_: object, dialect: Dialect, **__: object) -> bool:
+    return dialect.name != "mssql"
+
+
 def _reference(column: str, target: str) -> ForeignKeyConstraint:
     """Return the reference of a table that takes rows by the thousand: a check of each row would take longer than all else.
 
@@ -269,6 +280,37 @@ artifacts = Table(
     Column("stamp", Stamp, nullable=False),
 )
 """`path_hash` is the path's SHA-256: a path may be longer than an index allows."""
+
+dataset_inputs = Table(
+    "dataset_inputs",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("identity", Hash, primary_key=True),
+    Column("name", LongText, nullable=False),
+    Column("digest", LongText, nullable=False),
+    Column("context", LongText),
+    Column("source_type", LongText, nullable=False),
+    Column("source", LongText, nullable=False),
+    Column("dataset_schema", LongText),
+    Column("profile", LongText),
+    Column("tags", LongText, nullable=False),
+    Column("stamp", Stamp, nullable=False),
+    _dataset_index("name"),
+    _dataset_index("digest"),
+    _dataset_index("context"),
+)
+"""The datasets that a run used. `identity` is a hash of name and digest, `tags` a JSON object, `context` repeats one of them."""
+
+run_models = Table(
+    "run_models",
+    metadata,
+    Column("run", ForeignKey("runs.id"), primary_key=True),
+    Column("role", State, primary_key=True),
+    Column("model_id", Exact, primary_key=True),
+    Column("step", BigInteger, nullable=False),
+    Column("stamp", Stamp, nullable=False),
+)
+"""The models that a run used, in the role "input", and that it made, in the role "output"."""
 
 archives = Table(
     "archives",

@@ -83,6 +83,11 @@ def artifact(path: str, time: int = 1000, size: int = 3) -> e.ArtifactLogged:
     return e.ArtifactLogged(time=time, path=path, size=size, snapshot=f"snapshot-{time}")
 
 
+def dataset(name: str, digest: str = "1", time: int = 1000, **fields: Any) -> e.DatasetLogged:
+    """Return a dataset."""
+    return e.DatasetLogged(time=time, name=name, digest=digest, **{"source_type": "code", "source": "{}", **fields})
+
+
 def reasons(letters: Iterable[DeadLetter]) -> list[str]:
     """Return why events became dead letters."""
     return [letter.reason for letter in letters]
@@ -133,5 +138,7 @@ def _run(store: Store, run: Any) -> dict[str, Any]:
         "summaries": [exact_summary(summary) for summary in metrics.values()],
         "histories": {key: exact_history(store.metric_arrays(run_id, key)) for key in {*metrics, *KEYS}},
         "artifacts": store.artifacts(run_id),
+        "inputs": run.inputs.to_dictionary(),
+        "outputs": run.outputs.to_dictionary(),
         "equal": store.get_run(run_id).to_dictionary().keys() == run.to_dictionary().keys(),
     }

@@ -11,7 +11,7 @@ from flightlog.schema.errors import StoreUnavailable
 from flightlog.stores.sql.drivers import shown
 from flightlog.stores.sql.engine import MYSQL, reading, writing
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest version. Kept here so that opening a database that is up to date does not load Alembic; a test holds it true."""
 POSTGRES_LOCK = "SELECT pg_advisory_xact_lock(7308606371)"
 MYSQL_LOCK = "SELECT GET_LOCK(SHA1(CONCAT('flightlog ', DATABASE())), 600)"
