@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from contracts.state_rows import summary
-from flightlog.schema.fold import NEVER, RunState, Stamped
-from flightlog.schema.names import RUN_NAME_TAG
+from flightlog.schema.entities import Dataset
+from flightlog.schema.fold import NEVER, DatasetState, RunState, Stamped
+from flightlog.schema.names import CONTEXT_TAG, RUN_NAME_TAG
 
 
 def stamped(**values: str | None) -> dict[str, Stamped]:
@@ -20,6 +21,10 @@ RUN = RunState(
     start_time=100,
     params={"lr": "0.1", "empty": "", "umlaut": "Ä"},
     tags={**stamped(team="Blue_1", gone=None), RUN_NAME_TAG: Stamped("first", NEVER)},
+    datasets={
+        ("digits", "1f"): DatasetState(Dataset("digits", "1f", "code", "{}"), {CONTEXT_TAG: "train"}, NEVER),
+        ("words", "2e"): DatasetState(Dataset("words", "2e", "code", "{}"), {"other": "x"}, NEVER),
+    },
     metrics={
         "begins": summary("begins", math.nan, 0.0),
         "loss": summary("loss", 3.0, 1.0, 2.0),
@@ -80,7 +85,15 @@ MEANINGS = [
     ("start_time < 100 OR start_time > 100 OR start_time != 100", False),
     ("end_time != 5", False),
     ("artifact_uri LIKE '%'", False),
-    ("dataset.name != 'x'", False),
+    ("dataset.name = 'digits'", True),
+    ("dataset.name != 'digits'", True),
+    ("NOT dataset.name = 'digits'", False),
+    ("datasets.name IN ('x', 'words') AND dataset.digest = '1f'", True),
+    ("dataset.name NOT IN ('digits', 'words')", False),
+    ("dataset.digest LIKE '1_'", True),
+    ("dataset.context = 'train' AND dataset.name = 'words'", True),
+    ("dataset.context ILIKE 'TR%'", True),
+    ("dataset.context != 'train'", False),
     ("metrics.loss = 5 OR NOT (params.lr = 'x' AND run_id = 'r1')", True),
 ]
 """Whether RUN matches."""

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine, Table, create_engine, event, insert
 from flightlog.schema.entities import MetricSummary, Point
 from flightlog.schema.filters.nodes import clamp
 from flightlog.schema.fold import ExperimentState, RunState, Stamped, merge_summaries, summary_of
-from flightlog.stores.sql.tables import experiment_tags, experiments, latest_metrics, metric_names, params, runs, tags
+from flightlog.stores.sql.inputs import dataset_row
+from flightlog.stores.sql.tables import dataset_inputs, experiment_tags, experiments, latest_metrics, metric_names, params, runs, tags
 
 
 def memory_engine() -> Engine:
@@ -39,6 +40,7 @@ def insert_runs(connection: Connection, states: Sequence[RunState]) -> dict[int,
     _insert(connection, runs, (_run_row(key, state) for key, state in numbered))
     _insert(connection, params, ({"run": run, "key": key, "value": text} for run, state in numbered for key, text in state.params.items()))
     _insert(connection, tags, ({"run": run, **row} for run, state in numbered for row in _tag_rows(state.tags)))
+    _insert(connection, dataset_inputs, (dataset_row(run, item) for run, state in numbered for item in state.datasets.values()))
     metrics = ((run, item) for run, state in numbered for item in state.metrics.values())
     _insert(connection, latest_metrics, ({"run": run, "metric": ids[item.key], **_metric_row(item)} for run, item in metrics))
     return {key: state.run_id for key, state in numbered}

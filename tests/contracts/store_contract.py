@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from contracts.facts import (
     artifact,
     block,
     created,
+    dataset,
     exact_history,
     losses,
     metric,
@@ -30,7 +32,8 @@ from contracts.facts import (
 )
 from flightlog.schema import events as e
 from flightlog.schema import fold
-from flightlog.schema.entities import Attempt, ViewType
+from flightlog.schema.codec import encode, with_fields
+from flightlog.schema.entities import Attempt, InputTag, LoggedModelInput, LoggedModelOutput, Run, ViewType
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.schema.ids import experiment_subject, now_ms
 from flightlog.stores.base import Gap, Store, Tombstone
@@ -553,6 +556,65 @@ class StoreContract(ABC):
         store.apply([block(EXPERIMENT, e.ExperimentDeleted(time=2000), e.ExperimentRestored(time=3000))])
         assert store.get_run(RUN).info.lifecycle_stage == "deleted"
 
+    # inputs and outputs
+
+    def test_what_a_run_used_and_made_is_read_with_it(self, store: Store) -> None:
+        told = {"source_type": "s3", "source": '{"uri": "s3://a/b"}', "dataset_schema": "{}", "profile": '{"num_rows": 3}'}
+        used = dataset("digits", "1f", tags={"mlflow.data.context": "train", "a": "1"}, **told)
+        outputs = [e.ModelOutputLogged(time=3, model_id="m-2", step=5), e.ModelOutputLogged(time=4, model_id="m-1")]
+        store.apply([block(RUN, started(), used, dataset("words", time=900), e.ModelInputLogged(time=1, model_id="m-0"), *outputs)])
+        for run in (store.get_run(RUN), store.search_runs(["0"])[0]):
+            words, digits = run.to_dictionary()["inputs"]["dataset_inputs"]
+            assert digits == {
+                "dataset": {"name": "digits", "digest": "1f", "schema": "{}", "profile": '{"num_rows": 3}', **_source(told)},
+                "tags": {"mlflow.data.context": "train", "a": "1"},
+            }
+            assert (words["dataset"]["name"], words["dataset"]["schema"], words["tags"]) == ("words", None, {})
+            assert run.inputs.model_inputs == [LoggedModelInput("m-0")]
+            assert run.outputs.model_outputs == [LoggedModelOutput("m-2", 5), LoggedModelOutput("m-1", 0)]
+            assert Run.from_dictionary(run.to_dictionary()) == run
+
+    def test_the_second_log_of_a_dataset_keeps_the_first_tags_whichever_comes_first(self, store: Store) -> None:
+        first = block(RUN, dataset("digits", time=1000, tags={"a": "1"}), e.ModelOutputLogged(time=1000, model_id="m", step=1))
+        second = block(RUN, dataset("digits", time=2000, tags={"a": "2"}), e.ModelOutputLogged(time=2000, model_id="m", step=2))
+        for run_id, items in ((RUN, [first, second]), (OTHER_RUN, [second, first])):
+            for item, writer in zip(items, (WRITER, OTHER_WRITER), strict=True):
+                store.apply([replace(item, subject=run_id, writer=writer)])
+            run = store.get_run(run_id)
+            assert [item.tags for item in run.inputs.dataset_inputs] == [[InputTag("a", "1")]]
+            assert run.outputs.model_outputs == [LoggedModelOutput("m", 1)]
+
+    def test_datasets_that_differ_in_name_or_digest_are_different(self, store: Store) -> None:
+        pairs = [("a", "bc"), ("ab", "c"), ("a", "BC"), ("a\0", "bc"), ("é" * 500, "x" * 36)]
+        store.apply([block(RUN, *(dataset(name, digest, time=time) for time, (name, digest) in enumerate(pairs)))])
+        found = [(item.dataset.name, item.dataset.digest) for item in store.get_run(RUN).inputs.dataset_inputs]
+        assert found == pairs
+
+    def test_runs_are_found_by_the_datasets_that_they_used(self, store: Store) -> None:
+        train = {"mlflow.data.context": "train"}
+        store.apply([block(RUN, started(), dataset("digits", "1f", tags=train), dataset("words"))])
+        store.apply([block(OTHER_RUN, started(), dataset("Digits", "2e"))])
+        for text, expected in (
+            ("datasets.name = 'digits'", {RUN}),
+            ("dataset.name ILIKE 'DIGITS'", {RUN, OTHER_RUN}),
+            ("datasets.context = 'train'", {RUN}),
+            ("datasets.digest IN ('1f', '2e')", {RUN, OTHER_RUN}),
+            ("NOT datasets.name = 'words'", {OTHER_RUN}),
+        ):
+            assert {run.info.run_id for run in store.search_runs(["0"], text)} == expected
+
+    def test_a_dataset_beyond_the_limits_becomes_a_dead_letter(self, store: Store) -> None:
+        long = with_fields(encode(dataset("digits")), lambda _: {"name": "x" * 501})
+        applied = store.apply([block(RUN, started(), long, dataset("digits"))])
+        assert reasons(applied.letters) == ["invalid"]
+        assert [item.dataset.name for item in store.get_run(RUN).inputs.dataset_inputs] == ["digits"]
+
+    def test_nothing_of_its_inputs_is_left_of_a_purged_run(self, store: Store) -> None:
+        store.apply([block(RUN, started(), dataset("digits"), e.ModelInputLogged(time=1, model_id="m")), block(OTHER_RUN, dataset("x"))])
+        store.apply([purge_block(RUN, 5000)])
+        assert store.search_runs(["0"], "dataset.name = 'digits'") == []
+        assert not any(b"digits" in payload for item in store.ledger() for payload in item.records.payloads())
+
     # artifacts
 
     def test_an_artifact_waits_until_it_is_settled(self, store: Store) -> None:
@@ -720,3 +782,7 @@ class StoreContract(ABC):
         assert reasons(store.apply(wrong).letters) == ["invalid", "wrong-subject", "wrong-subject", "invalid"]
         assert store.tombstones() == []
         assert store.get_experiment("0").name == "Default"
+
+
+def _source(told: Mapping[str, str]) -> dict[str, str]:
+    return {name: told[name] for name in ("source_type", "source")}

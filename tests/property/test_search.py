@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from contracts.state_rows import insert_experiments, insert_runs, memory_engine, summary
-from flightlog.schema.entities import ViewType
+from flightlog.schema.entities import Dataset, ViewType
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.filters import evaluate
 from flightlog.schema.filters.nodes import MAX_FLOAT, Comparison, Conjunction, Disjunction, Field, Negation, Node, OrderKey
 from flightlog.schema.filters.order import EXPERIMENT_ID, RUN_ID, parse_experiment_order, parse_run_order
 from flightlog.schema.filters.paging import is_text, lifecycle_stages
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
-from flightlog.schema.filters.vocabulary import EXPERIMENT_ORDER, EXPERIMENTS, LISTS, NULLS, RUN_ORDER, RUNS, Vocabulary
-from flightlog.schema.fold import NEVER, ExperimentState, RunState, Stamped
-from flightlog.schema.names import RUN_NAME_TAG
+from flightlog.schema.filters.vocabulary import DATASET_KEYS, EXPERIMENT_ORDER, EXPERIMENTS, LISTS, NULLS, RUN_ORDER, RUNS, Vocabulary
+from flightlog.schema.fold import NEVER, DatasetState, ExperimentState, RunState, Stamped
+from flightlog.schema.names import CONTEXT_TAG, RUN_NAME_TAG
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 
 T = TypeVar("T")
@@ -40,6 +40,13 @@ KEYS = st.sampled_from(["lr", "a b", "missing"])
 STAGES = st.sampled_from(lifecycle_stages(ViewType.ALL))
 VIEWS = st.sampled_from([ViewType.ACTIVE_ONLY, ViewType.DELETED_ONLY, ViewType.ALL])
 TAGS = st.dictionaries(KEYS, st.builds(Stamped, TEXTS | st.none(), st.just(NEVER)), max_size=3)
+
+DATASETS = st.builds(
+    lambda name, digest, tags: DatasetState(Dataset(name, digest, "code", "{}"), tags, NEVER),
+    TEXTS,
+    st.sampled_from(["1", "a"]),
+    st.dictionaries(st.sampled_from([CONTEXT_TAG, "other"]), TEXTS, max_size=2),
+)
 
 
 @st.composite
@@ -64,6 +71,7 @@ def _run(run_id: str) -> st.SearchStrategy[RunState]:
         artifact_uri=TEXTS | st.none(),
         params=st.dictionaries(KEYS, TEXTS, max_size=2),
         tags=st.builds(lambda tags, name: {**tags, **name}, TAGS, names),
+        datasets=st.lists(DATASETS, max_size=2).map(lambda found: {(item.dataset.name, item.dataset.digest): item for item in found}),
         metrics=points.map(lambda metrics: {key: summary(key, *values) for key, values in metrics.items()}),
     )
 
@@ -86,7 +94,7 @@ def fields(vocabulary: Vocabulary) -> st.SearchStrategy[Field]:
         "metric": METRICS,
         "param": KEYS,
         "tag": KEYS,
-        "dataset": st.just("name"),
+        "dataset": st.sampled_from(DATASET_KEYS),
     }
     kinds = sorted(set(vocabulary.kinds.values()))
     return st.sampled_from(kinds).flatmap(lambda kind: st.builds(Field, st.just(kind), keys[kind]))

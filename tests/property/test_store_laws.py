@@ -64,6 +64,7 @@ run_events = st.one_of(
     st.builds(e.TagDeleted, time=times, key=keys | st.just("mlflow.runName")),
     st.builds(e.ArtifactLogged, time=times, path=keys, size=st.sampled_from([0, 2**63 - 1]), snapshot=texts),
     st.builds(e.ArtifactSettled, time=times, path=keys, snapshot=texts, state=st.sampled_from(["stored", "failed"])),
+    st.deferred(lambda: input_events),
     st.builds(
         e.RunStarted,
         time=times,
@@ -85,6 +86,21 @@ run_events = st.one_of(
     st.builds(e.RunRestored, time=times),
     st.builds(e.RunPurged, time=times),
     st.builds(e.EventsDropped, time=times, count=st.sampled_from([1, 2**63 - 1]), reason=texts),
+)
+input_events = st.one_of(
+    st.builds(
+        e.DatasetLogged,
+        time=times,
+        name=keys,
+        digest=st.sampled_from(["1", "2"]),
+        source_type=keys,
+        source=texts,
+        dataset_schema=st.none() | texts,
+        profile=st.none() | texts,
+        tags=st.dictionaries(keys | st.just("mlflow.data.context"), texts, max_size=2),
+    ),
+    st.builds(e.ModelInputLogged, time=times, model_id=keys),
+    st.builds(e.ModelOutputLogged, time=times, model_id=keys, step=whole),
 )
 experiment_events = st.one_of(
     st.builds(
@@ -301,6 +317,17 @@ def _status_event(kind: str, time: int) -> e.Event:
     if kind == "lost":
         return e.RunLost(time=time, last_seen=time)
     return e.RunResumed(time=time) if kind == "RUNNING" else e.RunEnded.model_validate({"time": time, "status": kind, "end_time": time})
+
+
+@settings(max_examples=80)
+@given(st.data(), st.lists(st.lists(input_events, min_size=1, max_size=4), min_size=1, max_size=3))
+def test_in_whatever_order_writers_are_heard_what_was_logged_first_of_an_input_stays(data: st.DataObject, facts: list[list[Fact]]) -> None:
+    items = [block(RUN, *some, writer=writer) for some, writer in zip(facts, WRITERS, strict=False)]
+    expected = applied(open_store("memory:"), [items]).get_run(RUN)
+    with tempfile.TemporaryDirectory() as folder, closing(fresh(folder)) as store:
+        found = applied(store, [[item] for item in data.draw(st.permutations(items))]).get_run(RUN)
+        assert (found.inputs, found.outputs) == (expected.inputs, expected.outputs)
+        assert found.to_dictionary()["inputs"] == expected.to_dictionary()["inputs"]
 
 
 histories = st.lists(st.tuples(whole, times, values), min_size=1, max_size=30)

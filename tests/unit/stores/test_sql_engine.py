@@ -9,17 +9,19 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
-from contracts.facts import OTHER_RUN, RUN, WRITER, block, exact_history, metric, param, started
+from contracts.facts import OTHER_RUN, RUN, WRITER, block, dataset, exact_history, metric, param, started
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.stores import open_store
 from flightlog.stores.sql.engine import open_engine, reading, writing
 from flightlog.stores.sql.migrations import HEAD
+from flightlog.stores.sql.store import SqlStore
 from flightlog.stores.sql.tables import metadata
 
 OPEN_ON_COMMAND = """
@@ -159,6 +161,24 @@ def test_the_migrations_make_exactly_the_tables(url: str) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
     engine.dispose()
+
+
+def test_a_database_of_the_version_before_datasets_keeps_its_runs_and_takes_datasets(url: str) -> None:
+    with closing(open_store(url)) as store:
+        store.apply([block(RUN, started(), param("lr", "0.1"), dataset("digits"))])
+    engine = open_engine(url)
+    config = Config()
+    config.set_main_option("script_location", "flightlog.stores.sql:migrations")
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+    engine.dispose()
+    with closing(SqlStore(url)) as store:
+        assert (store.get_run(RUN).data.params, store.get_run(RUN).inputs.dataset_inputs) == ({"lr": "0.1"}, [])
+        store.apply([block(RUN, dataset("words"), first=3)])
+        assert [item.dataset.name for item in store.search_runs(["0"], "dataset.name = 'words'")[0].inputs.dataset_inputs] == ["words"]
+        store.repair([RUN])
+        assert [item.dataset.name for item in store.get_run(RUN).inputs.dataset_inputs] == ["digits", "words"]
 
 
 def test_the_newest_version_is_the_one_that_opening_expects() -> None:
