@@ -19,6 +19,7 @@ from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import Spool
 from flightlog.schema import events as e
+from flightlog.schema.artifact_paths import check_artifact_path
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
 from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id
@@ -188,18 +189,18 @@ class Producer:
 
     def log_artifact(self, run_id: str, local_path: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a file, or a folder with its name, among the run's artifacts."""
-        files = list(snapshots.local_files(Path(local_path), snapshots.check_artifact_path(artifact_path)))
+        files = list(snapshots.local_files(Path(local_path), check_artifact_path(artifact_path)))
         return self._log_files(run_id, files)
 
     def log_artifacts(self, run_id: str, local_dir: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a folder's contents among the run's artifacts."""
         if not Path(local_dir).is_dir():
             raise InvalidParameter(f"cannot log {str(local_dir)!r}: it is not a folder")
-        return self._log_files(run_id, list(snapshots.folder_files(Path(local_dir), snapshots.check_artifact_path(artifact_path))))
+        return self._log_files(run_id, list(snapshots.folder_files(Path(local_dir), check_artifact_path(artifact_path))))
 
     def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
         """Record content as an artifact."""
-        path = snapshots.check_artifact_path(artifact_file)
+        path = check_artifact_path(artifact_file)
         if not path:
             raise InvalidParameter("an artifact needs a file name")
         name, size = snapshots.snapshot_bytes(content, self.location.spool)

@@ -19,7 +19,7 @@ from flightlog.producer import lifecycle
 from flightlog.producer.context import active_runs, context, last_run_id
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.run import ActiveRun
-from flightlog.producer.snapshots import check_artifact_path
+from flightlog.schema.artifact_paths import check_artifact_path
 from flightlog.schema.entities import Experiment, LifecycleStage, Run, RunStatus
 from flightlog.schema.errors import FlightlogException, InvalidParameter, StoreUnavailable
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_id_for, new_run_id, now_ms

@@ -10,7 +10,7 @@ import posixpath
 import shutil
 import uuid
 from collections.abc import Iterator
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.names import SNAPSHOTS
@@ -22,19 +22,6 @@ except ImportError:  # Windows cannot clone files this way
 
 FICLONE = 0x40049409
 """The ioctl that lets two files share their blocks until one is written, on file systems that can."""
-
-
-def check_artifact_path(path: str | None) -> str:
-    """Return a path inside the run's artifacts in its normal form, "" for the root.
-
-    Refuses absolute paths, `..`, backslashes and drive letters: what means another place on some machine.
-    """
-    if path is None or path in ("", "."):
-        return ""
-    windows = PureWindowsPath(path)
-    if "\\" in path or windows.drive or path.startswith("/") or ".." in path.split("/") or "\0" in path:
-        raise InvalidParameter(f"artifact path {path!r} leaves the run's artifacts; use a relative path with '/', such as 'plots/loss.png'")
-    return posixpath.normpath(path)
 
 
 def local_files(local_path: Path, artifact_path: str) -> Iterator[tuple[Path, str]]:

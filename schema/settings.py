@@ -205,7 +205,7 @@ def _own_spool(root: str, base: Path, uri: str) -> Path:
 
 
 def _root(value: str | None, base: Path) -> str | None:
-    if value and "://" not in value:
+    if value and "://" not in value and not value.startswith("memory:"):
         return str((base / value).resolve())
     return value.rstrip("/") if value else None
 
