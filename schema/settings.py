@@ -53,6 +53,7 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
+    follow_links: bool = False
 
     @staticmethod
     def from_environ(environ: Mapping[str, str]) -> Settings:
@@ -106,6 +107,7 @@ class Settings:
             metrics_host=environ.get("FLIGHTLOG_METRICS_HOST") or "127.0.0.1",
             log_format=_choice(environ, "LOG_FORMAT", get_args(LogFormat), "text"),  # type: ignore[arg-type]  # one of the literals
             log_level=_choice(environ, "LOG_LEVEL", get_args(LogLevel), "info"),  # type: ignore[arg-type]  # one of the literals
+            follow_links=flag("FOLLOW_LINKS", default=False),
         )
 
 

@@ -25,9 +25,7 @@ def open_artifacts(uri: str) -> ArtifactRepository:
     scheme = urlsplit(uri).scheme
     if scheme == "s3":
         return S3Artifacts(uri)
-    raise InvalidParameter(
-        f"artifact URI {uri!r} has the scheme {scheme!r}, which is not served; use a path, file:, s3: or memory:"
-    )
+    raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which is not served; use a path, file:, s3: or memory:")
 
 
 def local_root(uri: str) -> Path | None:
