@@ -16,6 +16,7 @@ from flightlog.producer import doorbell, snapshots
 from flightlog.producer.awaited import AwaitedArtifacts
 from flightlog.producer.caretaker import Caretaker
 from flightlog.producer.journal import Journal, cut
+from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import Spool
@@ -24,7 +25,7 @@ from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
 from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id
-from flightlog.schema.settings import Location, Settings, without_password
+from flightlog.schema.settings import Location, Settings, absolute_location, without_password
 
 log = logging.getLogger("flightlog")
 
@@ -53,6 +54,7 @@ class Producer:
         self._recorders: OrderedDict[str, Recorder] = OrderedDict()
         self._alive: weakref.WeakSet[Journal] = weakref.WeakSet()
         self.awaited = AwaitedArtifacts(location.spool)
+        self.locations = ArtifactLocations(location)
         self._begin()
 
     def _begin(self) -> None:
@@ -163,11 +165,13 @@ class Producer:
     def create_experiment(
         self, experiment_id: str, name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None
     ) -> RunOperations:
-        """Record that an experiment exists."""
+        """Record that an experiment exists. Its runs have their artifacts at `artifact_location`, from now on and in every process."""
+        if artifact_location:
+            self.locations.learn(experiment_id, absolute_location(artifact_location))
         fields = {
             "experiment_id": experiment_id,
             "name": check_experiment_name(name),
-            "artifact_location": artifact_location or self.location.artifact_location(experiment_id),
+            "artifact_location": self.locations.of(experiment_id),
             "tags": {check_key("tag", key): str(value) for key, value in (tags or {}).items()},
         }
         return self._record_experiment(experiment_id, e.ExperimentCreated, **fields)

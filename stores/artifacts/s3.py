@@ -6,6 +6,7 @@ S3 refuses what was changed on the way. The SHA-256 is kept with the object, as 
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
 from collections.abc import Callable
@@ -25,6 +26,8 @@ from flightlog.stores.artifacts.partial import written_whole
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+log = logging.getLogger("flightlog.stores")
 
 T = TypeVar("T")
 
@@ -73,7 +76,8 @@ class S3Artifacts:
 
     def list(self, path: str = "") -> list[FileInfo]:
         """See `ArtifactRepository.list`."""
-        folder = self._key(check_artifact_path(path))
+        path = check_artifact_path(path)
+        folder = self._key(path)
         prefix = f"{folder}/" if folder else ""
         found: list[FileInfo] = []
         for page in self._call(lambda: list(self._pages(prefix))):
@@ -82,7 +86,14 @@ class S3Artifacts:
             ]
             files = (item for item in page.get("Contents", []) if item["Key"] != prefix)
             found += [FileInfo(self._path(item["Key"]), is_dir=False, file_size=item["Size"]) for item in files]
-        return sorted(found, key=lambda item: item.path)
+        return sorted((item for item in found if self._is_plain(item.path, path)), key=lambda item: item.path)
+
+    def _is_plain(self, path: str, folder: str) -> bool:
+        """Whether a key is one that this class can have written: others, such as with `..` or `//`, cannot be fetched as files."""
+        is_plain = posixpath.dirname(path) == folder and posixpath.normpath(f"/{path}") == f"/{path}" and "\\" not in path
+        if not is_plain:
+            log.warning("%s has an object whose name is no path of an artifact, and which is left out: %r", self._uri, path)
+        return is_plain
 
     def _pages(self, prefix: str) -> Any:  # noqa: ANN401 - boto3's page
         return self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
