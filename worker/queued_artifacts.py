@@ -14,25 +14,20 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import msgpack
-import numpy as np
 
 from flightlog.schema.blocks import Block
-from flightlog.schema.codec import decode
-from flightlog.schema.errors import DecodeError
-from flightlog.schema.events import ArtifactLogged, ArtifactSettled
+from flightlog.schema.events import ArtifactSettled
 from flightlog.schema.fold import NEVER, ArtifactState
 from flightlog.schema.ids import monotone_ms
 from flightlog.schema.limits import is_run_id
 from flightlog.schema.names import UPLOADS
 from flightlog.schema.plain import unpack_plain
-from flightlog.stores.base import Gap, PendingArtifact, Sink
+from flightlog.stores.base import Gap, Outcome, PendingArtifact, Sink
+from flightlog.worker.logged_artifacts import logged_artifacts
 from flightlog.worker.notes import leave_note
 from flightlog.worker.streams import Streams
 
 log = logging.getLogger("flightlog.worker")
-
-ARTIFACT = bytes([0x94, ArtifactLogged.code])
-"""How the event of an artifact begins."""
 
 
 class QueuedArtifacts:
@@ -54,13 +49,22 @@ class QueuedArtifacts:
         waiting = (_pending(name, packed) for name, packed in zip(names, found, strict=True) if packed)
         return [item for item in waiting if item is not None]
 
-    def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
-        """Tell what became of an artifact."""
-        outcome = cast("Literal['stored', 'failed']", state)
-        event = ArtifactSettled(time=monotone_ms(), path=artifact.path, snapshot=artifact.snapshot, state=outcome, reason=reason)
-        leave_note(self._spool, run_id, event)
-        with self._streams.guarded():
-            self._streams.redis.hdel(UPLOADS, artifact.snapshot)
+    def settle_artifacts(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell what became of artifacts."""
+        for outcome in outcomes:
+            leave_note(self._spool, outcome.run_id, _settled(outcome))
+        gone = [outcome.artifact.snapshot for outcome in outcomes if outcome.state != "pending"]
+        if gone:
+            with self._streams.guarded():
+                self._streams.redis.hdel(UPLOADS, *gone)
+
+
+def _settled(outcome: Outcome) -> ArtifactSettled:
+    state, artifact = cast("Literal['stored', 'failed', 'pending']", outcome.state), outcome.artifact
+    stamp = monotone_ms()
+    return ArtifactSettled(
+        time=stamp, path=artifact.path, snapshot=artifact.snapshot, state=state, reason=outcome.reason, sha256=artifact.sha256
+    )
 
 
 class Announcements:
@@ -71,9 +75,17 @@ class Announcements:
 
     def run(self, items: Sequence[Block | Gap]) -> None:
         """Announce the artifacts of a batch."""
-        snapshots = [name for item in items if isinstance(item, Block) for name in _snapshots(item)]
+        snapshots = [event.snapshot for item in items if isinstance(item, Block) for event in logged_artifacts(item)]
         if snapshots:
             self._announce(self._sink.pending_snapshots(snapshots))
+
+    def look(self) -> None:
+        """Do nothing: whoever has the files looks for them."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is under way: never between two calls."""
+        return False
 
     def sweep(self) -> None:
         """Announce everything that waits, again: Redis may have forgotten it."""
@@ -103,21 +115,3 @@ def _pending(snapshot: str, packed: bytes) -> PendingArtifact | None:
         log.error("what the queue says of the artifact %s is no run, place, path and size", snapshot)
         return None
     return run_id, uri, ArtifactState(path, size, snapshot, None, NEVER)
-
-
-def _snapshots(block: Block) -> list[str]:
-    """Return the snapshots that the events of a block name."""
-    records = block.records
-    heads = records.buffer[records.offsets[records.lengths >= len(ARTIFACT)][:, None] + np.arange(len(ARTIFACT))]
-    if not (heads == np.frombuffer(ARTIFACT, np.uint8)).all(axis=1).any():
-        return []
-    events = (_artifact(payload) for payload in records.payloads() if payload.startswith(ARTIFACT))
-    return [event.snapshot for event in events if event is not None]
-
-
-def _artifact(payload: bytes) -> ArtifactLogged | None:
-    try:
-        event = decode(payload, {})
-    except DecodeError:  # it is a dead letter already
-        return None
-    return event if isinstance(event, ArtifactLogged) else None

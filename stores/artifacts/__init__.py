@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from flightlog.schema.errors import InvalidParameter
 from flightlog.stores.artifacts.base import ArtifactRepository
 from flightlog.stores.artifacts.local import LocalArtifacts
+from flightlog.stores.artifacts.memory import MemoryArtifacts
 from flightlog.stores.artifacts.s3 import S3Artifacts
+
+MEMORY = "memory:"
 
 
 def open_artifacts(uri: str) -> ArtifactRepository:
     """Return the repository of a run's artifact URI. Raises `InvalidParameter` for a scheme that is not served."""
+    if uri.startswith(MEMORY):
+        return MemoryArtifacts(uri)
     root = local_root(uri)
     if root is not None:
         return LocalArtifacts(root)
     scheme = urlsplit(uri).scheme
     if scheme == "s3":
         return S3Artifacts(uri)
-    raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which this version does not serve; use a path, file: or s3:")
+    raise InvalidParameter(f"artifact URI {uri!r} has the scheme {scheme!r}, which is not served; use a path, file:, s3: or memory:")
 
 
 def local_root(uri: str) -> Path | None:
     """Return the folder that an artifact URI names, None for one that names no folder."""
-    if "://" in uri and not uri.startswith("file:"):
+    if ("://" in uri and not uri.startswith("file:")) or uri.startswith(MEMORY):
         return None
-    return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)
+    return Path(url2pathname(urlsplit(uri).path) if uri.startswith("file:") else uri)

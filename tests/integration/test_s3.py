@@ -55,7 +55,7 @@ def test_files_are_put_listed_measured_fetched_and_deleted(bucket: str, tmp_path
     repository.delete("notes/a.txt")
     repository.delete("notes/a.txt")
     assert [item.path for item in repository.list()] == ["large.bin"]
-    with pytest.raises(InvalidParameter, match="leads out"):
+    with pytest.raises(InvalidParameter, match="leaves the run"):
         repository.size("../other")
 
 

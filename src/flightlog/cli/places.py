@@ -99,6 +99,6 @@ def worker_command(location: Location) -> str:
 
 def local_path(uri: str) -> Path | None:
     """Return the path of an artifact root on this machine, None for another."""
-    if "://" in uri and not uri.startswith("file:"):
+    if ("://" in uri and not uri.startswith("file:")) or uri.startswith("memory:"):
         return None
     return Path(unquote(urlsplit(uri).path) if uri.startswith("file:") else uri)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flightlog.producer import snapshots
+from flightlog.schema.artifact_paths import check_artifact_path
 from flightlog.schema.errors import InvalidParameter
 
 GOOD = [
@@ -25,13 +26,13 @@ BAD = ["/a", "..", "../a", "a/../../b", "a/..", "a\\b", "..\\a", "C:\\a", "C:/a"
 
 @pytest.mark.parametrize(("path", "normal"), GOOD)
 def test_a_path_inside_the_artifacts_gets_its_normal_form(path: str | None, normal: str) -> None:
-    assert snapshots.check_artifact_path(path) == normal
+    assert check_artifact_path(path) == normal
 
 
 @pytest.mark.parametrize("path", BAD, ids=repr)
 def test_a_path_that_leads_elsewhere_on_some_machine_is_refused(path: str) -> None:
     with pytest.raises(InvalidParameter, match="leaves the run's artifacts"):
-        snapshots.check_artifact_path(path)
+        check_artifact_path(path)
 
 
 def test_a_folder_keeps_its_name_and_its_files_their_order(tmp_path: Path) -> None:
@@ -48,11 +49,11 @@ def test_a_folder_keeps_its_name_and_its_files_their_order(tmp_path: Path) -> No
 
 def test_a_snapshot_is_a_copy_that_later_writes_do_not_change(tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"before")
-    name, size = snapshots.snapshot_file(tmp_path / "weights", tmp_path / "spool")
+    taken = snapshots.snapshot_file(tmp_path / "weights", tmp_path / "spool")
     with (tmp_path / "weights").open("r+b") as file:
         file.write(b"after!")
-    assert size == 6
-    assert (tmp_path / "spool" / "artifacts" / name).read_bytes() == b"before"
+    assert taken.size == 6
+    assert (tmp_path / "spool" / "artifacts" / taken.name).read_bytes() == b"before"
 
 
 @pytest.mark.parametrize("source", ["missing", "folder"])

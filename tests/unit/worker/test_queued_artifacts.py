@@ -109,14 +109,14 @@ def test_a_thread_stores_what_waits_and_leaves_after_the_file_in_hand(
         streams.redis.hset(UPLOADS, snapshot, msgpack.packb([RUN, str(tmp_path / "root"), f"{number}.txt", 5]))
     uploads = Uploads(tmp_path, QueuedArtifacts(streams, tmp_path))
     entered, go_on = threading.Event(), threading.Event()
-    settle = uploads._settle
+    store = uploads._store
 
-    def slowly(item: object) -> None:
+    def slowly(item: object) -> object:
         entered.set()
         go_on.wait(10)
-        settle(item)  # type: ignore[arg-type]
+        return store(item)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(uploads, "_settle", slowly)
+    monkeypatch.setattr(uploads, "_store", slowly)
     thread = UploadThread(uploads)
     thread.look()
     assert entered.wait(5)

@@ -59,7 +59,7 @@ def test_a_snapshot_is_only_taken_from_the_spool(tmp_path: Path, root: Path, sto
 
 @pytest.mark.parametrize(
     ("uri", "path", "reason"),
-    [("nosuch://x/a", "p", "nosuch"), ("{root}", "../../p", "leads out"), ("{root}", "a\0b", "null ")],
+    [("nosuch://x/a", "p", "nosuch"), ("{root}", "../../p", "leaves the run"), ("{root}", "a\0b", "leaves the run")],
 )
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_an_artifact_that_can_never_be_stored_fails_alone(
