@@ -18,6 +18,7 @@ from flightlog.schema.entities import (
     RunOutputs,
     RunStatus,
     RunTag,
+    SourceType,
     ViewType,
 )
 
@@ -39,5 +40,6 @@ __all__ = [
     "RunOutputs",
     "RunStatus",
     "RunTag",
+    "SourceType",
     "ViewType",
 ]

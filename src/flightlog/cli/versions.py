@@ -14,8 +14,13 @@ from flightlog.schema.settings import Settings, without_password
 PACKAGE = "flightlog"
 VARIABLES = {**{field.name: field.name.upper() for field in fields(Settings)}, "asynchronous": "ASYNC"}
 """Setting -> its variable without the prefix."""
-SHARED = ("tracking_uri", "experiment_name", "experiment_id", "run_id")
-"""Settings for which MLflow's variable counts where ours is unset."""
+SHARED = {
+    **{name: f"MLFLOW_{VARIABLES[name]}" for name in ("tracking_uri", "experiment_name", "experiment_id", "run_id")},
+    **{name: f"MLFLOW_{VARIABLES[name]}" for name in ("logging_level", "run_context", "truncate_long_values")},
+    "artifact_location_max_length": "MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH",
+    "asynchronous": "MLFLOW_ENABLE_ASYNC_LOGGING",
+}
+"""Setting -> MLflow's variable, which counts where ours is unset."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,6 @@ def origins(environ: Mapping[str, str] = os.environ, tracking_uri: str | None = 
 
 def _origin(name: str, value: object, environ: Mapping[str, str]) -> Origin:
     variable = VARIABLES[name]
-    candidates = [f"FLIGHTLOG_{variable}", *([f"MLFLOW_{variable}"] if name in SHARED else [])]
+    candidates = [f"FLIGHTLOG_{variable}", *([SHARED[name]] if name in SHARED else [])]
     source = next((candidate for candidate in candidates if environ.get(candidate)), "default")
     return Origin(name, without_password(value) if isinstance(value, str) else value, source)
