@@ -16,6 +16,7 @@ from flightlog.producer import doorbell, snapshots
 from flightlog.producer.awaited import AwaitedArtifacts
 from flightlog.producer.caretaker import Caretaker
 from flightlog.producer.journal import Journal, cut
+from flightlog.producer.known import Known
 from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
@@ -24,7 +25,7 @@ from flightlog.schema import events as e
 from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
-from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id
+from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id, check_value_length
 from flightlog.schema.settings import Location, Settings, absolute_location, without_password
 
 log = logging.getLogger("flightlog")
@@ -49,6 +50,7 @@ class Producer:
     def __init__(self, location: Location, settings: Settings, caretaker: Caretaker) -> None:
         self.location = location
         self.settings = settings
+        self.known = Known()
         self._caretaker = caretaker
         self._spool = Spool(location.spool, settings.spool_limit, settings.spool_full)
         self._recorders: OrderedDict[str, Recorder] = OrderedDict()
@@ -113,13 +115,11 @@ class Producer:
 
     def log_param(self, run_id: str, key: str, value: Any) -> RunOperations:  # noqa: ANN401 - becomes text
         """Record a param of a run as text."""
-        check_key("param", key)
-        return self._record(check_run_id(run_id), e.ParamLogged, key=key, value=_text("param", key, value))
+        return self._record(check_run_id(run_id), e.ParamLogged, key=check_key("param", key), value=self.text("param", key, value))
 
     def set_tag(self, run_id: str, key: str, value: Any) -> RunOperations:  # noqa: ANN401 - becomes text
         """Record a tag of a run as text."""
-        check_key("tag", key)
-        return self._record(check_run_id(run_id), e.TagSet, key=key, value=_text("tag", key, value))
+        return self._record(check_run_id(run_id), e.TagSet, key=check_key("tag", key), value=self.text("tag", key, value))
 
     def delete_tag(self, run_id: str, key: str) -> RunOperations:
         """Record that a tag of a run is gone."""
@@ -172,7 +172,7 @@ class Producer:
             "experiment_id": experiment_id,
             "name": check_experiment_name(name),
             "artifact_location": self.locations.of(experiment_id),
-            "tags": {check_key("tag", key): str(value) for key, value in (tags or {}).items()},
+            "tags": self.texts("experiment tag", tags or {}),
         }
         return self._record_experiment(experiment_id, e.ExperimentCreated, **fields)
 
@@ -190,8 +190,24 @@ class Producer:
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: Any) -> RunOperations:  # noqa: ANN401 - becomes text
         """Record a tag of an experiment as text."""
-        check_key("tag", key)
-        return self._record_experiment(experiment_id, e.ExperimentTagSet, key=key, value=_text("tag", key, value))
+        text = self.text("experiment tag", check_key("tag", key), value)
+        return self._record_experiment(experiment_id, e.ExperimentTagSet, key=key, value=text)
+
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> RunOperations:
+        """Record that a tag of an experiment is gone."""
+        return self._record_experiment(experiment_id, e.ExperimentTagDeleted, key=check_key("tag", key))
+
+    def texts(self, kind: str, values: Mapping[str, Any]) -> dict[str, str]:
+        """Return params or tags as text, when all their keys and values obey the rules; `kind` is param, tag or experiment tag."""
+        return {check_key("param" if kind == "param" else "tag", key): self.text(kind, key, value) for key, value in values.items()}
+
+    def text(self, kind: str, key: str, value: Any) -> str:  # noqa: ANN401 - becomes text
+        """Return a value as text, whole: whoever shows it to an MLflow client cuts it. Raises where that is not wanted."""
+        try:
+            text = str(value)
+        except Exception as error:
+            raise InvalidParameter(f"the value of {kind} {key!r} cannot be written as text: {error}") from error
+        return text if self.settings.truncate_long_values and kind != "experiment tag" else check_value_length(kind, key, text)
 
     def log_artifact(self, run_id: str, local_path: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a file, or a folder with its name, among the run's artifacts."""
@@ -411,6 +427,7 @@ class Producer:
 
     def abandon(self) -> None:
         """Start anew after a fork: every journal becomes one of a new writer, the handles to it stay good."""
+        self.known.abandon()
         self._closing = []
         self.awaited.abandon()
         for journal in list(self._alive):
@@ -423,10 +440,3 @@ def _build(event: type[e.Event], /, **fields: Any) -> e.Event:  # noqa: ANN401 -
         return event(**fields)
     except ValueError as error:
         raise InvalidParameter(f"{event.__name__}: {error}") from error
-
-
-def _text(kind: str, key: str, value: Any) -> str:  # noqa: ANN401 - becomes text
-    try:
-        return str(value)
-    except Exception as error:
-        raise InvalidParameter(f"the value of {kind} {key!r} cannot be written as text: {error}") from error

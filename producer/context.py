@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from contextvars import ContextVar
@@ -10,11 +11,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from flightlog.producer.caretaker import Caretaker
 from flightlog.schema.entities import Experiment, Run
+from flightlog.schema.names import TRACKING_VARIABLE
 from flightlog.schema.settings import Location, Settings, locate
 
 if TYPE_CHECKING:
     from flightlog.producer.client import Producer
     from flightlog.producer.run import ActiveRun
+
+
+RUN_ID_VARIABLES = ("FLIGHTLOG_RUN_ID", "MLFLOW_RUN_ID")
+EXPERIMENT_VARIABLES = ("FLIGHTLOG_EXPERIMENT_NAME", "FLIGHTLOG_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_ID")
+"""What would win over, or contradict, the name that `choose_experiment` leaves to children."""
 
 
 class Lookup(Protocol):
@@ -28,6 +35,9 @@ class Lookup(Protocol):
 
     def experiment(self, experiment_id: str) -> Experiment:
         """Return an experiment as the store knows it now."""
+
+    def experiment_named(self, name: str) -> Experiment | None:
+        """Return the experiment of that name as the store knows it now, also a deleted one, or None."""
 
 
 class Context:
@@ -50,7 +60,22 @@ class Context:
         """The environment, read when it is first needed."""
         if self._settings is None:
             self._settings = Settings.from_environ(os.environ)
+            if self._settings.logging_level is not None:
+                logging.getLogger("flightlog").setLevel(self._settings.logging_level.upper())
         return self._settings
+
+    @staticmethod
+    def take_run_id() -> str | None:
+        """Return the run that the environment says to resume, and take it from there: neither a later run nor a child resumes it again."""
+        named = [os.environ.pop(name, None) for name in RUN_ID_VARIABLES]
+        return next((run_id for run_id in named if run_id), None)
+
+    def choose_experiment(self, experiment: Experiment) -> None:
+        """Make an experiment the active one, here and in the processes that this one starts."""
+        self.experiment_id, self.experiment_name = experiment.experiment_id, experiment.name
+        for name in EXPERIMENT_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ["MLFLOW_EXPERIMENT_NAME"] = experiment.name
 
     @property
     def is_tracking_uri_set(self) -> bool:
@@ -63,6 +88,15 @@ class Context:
         with self._lock:
             self._tracking_uri = str(uri) if uri else None
             self._current = self._producer_at(located)
+        self._tell_children(located.tracking_uri if uri else self.settings.tracking_uri)
+
+    @staticmethod
+    def _tell_children(tracking_uri: str | None) -> None:
+        """Leave the choice of a store to the processes that this one starts."""
+        if tracking_uri is None:
+            os.environ.pop(TRACKING_VARIABLE, None)
+        else:
+            os.environ[TRACKING_VARIABLE] = tracking_uri
 
     @property
     def location(self) -> Location:

@@ -6,10 +6,7 @@ for the commit and raises what the store said; `synchronous=False` returns a `Ru
 
 from __future__ import annotations
 
-import getpass
-import json
 import posixpath
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -17,24 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 from flightlog.producer import lifecycle
 from flightlog.producer.context import active_runs, context, last_run_id
+from flightlog.producer.default_tags import default_tags
+from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
+from flightlog.producer.experiments import experiment_by_id, experiment_by_name, experiment_of_run
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.run import ActiveRun
 from flightlog.schema.artifact_paths import check_artifact_path
 from flightlog.schema.entities import Experiment, LifecycleStage, Run, RunStatus
 from flightlog.schema.errors import FlightlogException, InvalidParameter, StoreUnavailable
-from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_id_for, new_run_id, now_ms
-from flightlog.schema.limits import check_experiment_name, check_key, check_run_id
-from flightlog.schema.names import RUN_NAME_TAG
+from flightlog.schema.ids import new_run_id
+from flightlog.schema.limits import check_run_id
+from flightlog.schema.names import NOTE_TAG, PARENT_TAG, RUN_NAME_TAG
 
 if TYPE_CHECKING:
     from flightlog.producer.client import Producer
 
-PARENT_TAG = "mlflow.parentRunId"
-NOTE_TAG = "mlflow.note.content"
-
 
 def set_tracking_uri(uri: str | Path) -> None:
-    """Use the store of this URI from now on: a path or `file:` for a flight folder, or a database URL."""
+    """Use the store of this URI from now on, here and in the processes that this one starts; "" means that of the environment again.
+
+    A path or `file:` is a flight folder, or it is a database URL.
+    """
     context.set_tracking_uri(uri)
 
 
@@ -49,34 +49,16 @@ def is_tracking_uri_set() -> bool:
 
 
 def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None, trace_location: object = None) -> Experiment:  # noqa: ARG001 - MLflow's signature
-    """Make an experiment the active one of this process, creating it if its name is new. Give its name or its id.
+    """Make an experiment the active one of this process and of those that it starts. Give its name, which may be new, or its id.
 
-    By name there is no round trip: the id is derived from the name, and the store creates the experiment when it hears of it.
+    By name there is no round trip: the id is derived from the name, the store creates the experiment when it hears of it, and what this
+    process does not know is returned as for a new one. Only where calls wait for the commit is the store asked. By id it always is.
+    Raises `InvalidParameter` for an experiment that is known to be deleted, and `NotFound` for an unknown id.
     """
     if (experiment_name is None) == (experiment_id is None):
         raise InvalidParameter("set_experiment needs either experiment_name or experiment_id, and not both")
-    if experiment_name is None:
-        experiment = _experiment_by_id(str(experiment_id))
-    else:
-        experiment = _experiment_by_name(check_experiment_name(experiment_name))
-    context.experiment_id, context.experiment_name = experiment.experiment_id, experiment.name
-    return experiment
-
-
-def _experiment_by_name(name: str) -> Experiment:
-    experiment_id = experiment_id_for(name)
-    context.producer.create_experiment(experiment_id, name)
-    now = now_ms()
-    return Experiment(experiment_id, name, context.producer.locations.of(experiment_id), LifecycleStage.ACTIVE, {}, now, now)
-
-
-def _experiment_by_id(experiment_id: str) -> Experiment:
-    if context.lookup is None:
-        raise StoreUnavailable("an experiment can be chosen by id only where the store can be read; use its name")
-    experiment = context.lookup.experiment(experiment_id)
-    if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
-        raise InvalidParameter(f"experiment {experiment.name!r} (id {experiment_id}) is deleted; restore it, or choose another")
-    context.producer.locations.learn(experiment_id, experiment.artifact_location)
+    experiment = experiment_by_id(experiment_id) if experiment_name is None else experiment_by_name(experiment_name)
+    context.choose_experiment(experiment)
     return experiment
 
 
@@ -90,14 +72,14 @@ def start_run(
     description: str | None = None,
     log_system_metrics: bool | None = None,  # noqa: ARG001 - MLflow's signature
 ) -> ActiveRun:
-    """Start a run, or resume the one of `run_id`, and make it the active run of this context. Makes no round trip for a new run."""
+    """Start a run, or resume the one of `run_id` or else of `MLFLOW_RUN_ID`, and make it the active run of this context.
+
+    Makes no round trip for a new run, unless its experiment is given by an id that this process does not know.
+    """
     stack = active_runs.get()
     if stack and not nested:
-        active = stack[-1].info.run_id
-        raise FlightlogException(
-            f"run {active} is already active; end it with end_run(), or start one inside it with start_run(nested=True)"
-        )
-    resumed = run_id or context.settings.run_id if not stack else run_id
+        raise FlightlogException(_already_active(stack[-1]))
+    resumed = run_id or context.take_run_id()
     if resumed is not None:
         run = _resume(check_run_id(resumed), run_name, tags, description)
     else:
@@ -120,46 +102,48 @@ def attach(run_id: str) -> ActiveRun:
     return run
 
 
+def _already_active(run: ActiveRun) -> str:
+    """Return what to do about a run that is still active, as it is when a notebook's cell runs twice."""
+    name = run.info.run_name or "unnamed"
+    return (
+        f"run {run.info.run_id} ({name}) is already active; end it first with end_run(), let it end by itself in a block, "
+        "`with start_run():`, or start one inside it with start_run(nested=True)"
+    )
+
+
 def _parent(stack: tuple[ActiveRun, ...], parent_run_id: str | None) -> str | None:
     top = stack[-1].info.run_id if stack else None
+    if parent_run_id:
+        check_run_id(parent_run_id)
     if parent_run_id and top and parent_run_id != top:
         raise FlightlogException(f"the active run is {top}, so a run inside it cannot have the parent {parent_run_id}")
     return parent_run_id or top
 
 
 def _start_tags(tags: Mapping[str, Any] | None, description: str | None, parent: str | None, run_name: str | None) -> dict[str, str]:
-    given = {check_key("tag", key): str(value) for key, value in (tags or {}).items()}
-    if description is not None and given.setdefault(NOTE_TAG, description) != description:
-        raise InvalidParameter(f"description {description!r} and the tag {NOTE_TAG} {given[NOTE_TAG]!r} differ; give one of them")
-    if run_name is not None and given.get(RUN_NAME_TAG, run_name) != run_name:
-        raise InvalidParameter(f"run_name {run_name!r} and the tag {RUN_NAME_TAG} {given[RUN_NAME_TAG]!r} differ; give one of them")
+    given = _described(tags, description)
+    if run_name:
+        given[RUN_NAME_TAG] = run_name
     if parent is not None:
         given[PARENT_TAG] = parent
-    return {**_default_tags(), **given}
+    return {**default_tags(context.settings.run_context), **given}
 
 
-def _default_tags() -> dict[str, str]:
-    return {
-        "mlflow.user": _user(),
-        "mlflow.source.name": sys.argv[0] if sys.argv and sys.argv[0] else "<console>",
-        "mlflow.source.type": "LOCAL",
-    }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # a user id without a name, as in containers
-        return "unknown"
+def _described(tags: Mapping[str, Any] | None, description: str | None) -> dict[str, str]:
+    given = context.producer.texts("tag", tags or {})
+    if description and NOTE_TAG in given:
+        raise InvalidParameter(f"the description {description!r} and the tag {NOTE_TAG} mean the same; give one of them")
+    return {**given, NOTE_TAG: description} if description else given
 
 
 def _start(experiment_id: str | None, run_name: str | None, tags: dict[str, str]) -> ActiveRun:
     producer = context.producer
-    experiment_id, experiment_name = _choose_experiment(experiment_id)
+    experiment = experiment_of_run(experiment_id)
     starting = _starting()
     run_id = new_run_id()
-    event = starting.run_started(producer, run_id, experiment_id, experiment_name, run_name, tags)
+    event = starting.run_started(producer, run_id, experiment.experiment_id, experiment.name or None, run_name, tags)
     producer.start(run_id, event)
+    producer.known.note_run(run_id)
     return ActiveRun(starting.local_run(run_id, event), producer)
 
 
@@ -170,28 +154,12 @@ def _starting() -> ModuleType:
     return starting
 
 
-def _choose_experiment(experiment_id: str | None) -> tuple[str, str | None]:
-    settings = context.settings
-    if experiment_id is not None:
-        return str(experiment_id), None
-    if context.experiment_id is not None:
-        return context.experiment_id, context.experiment_name
-    if settings.experiment_name is not None:
-        return experiment_id_for(settings.experiment_name), settings.experiment_name
-    if settings.experiment_id is not None:
-        return settings.experiment_id, None
-    return DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME
-
-
 def _resume(run_id: str, run_name: str | None, tags: Mapping[str, Any] | None, description: str | None) -> ActiveRun:
     producer = context.producer
+    texts = {**_described(tags, description), **({RUN_NAME_TAG: run_name} if run_name else {})}
     known = _known_run(run_id)
     producer.resume(run_id)
-    for key, value in {
-        **(tags or {}),
-        **({NOTE_TAG: description} if description else {}),
-        **({RUN_NAME_TAG: run_name} if run_name else {}),
-    }.items():
+    for key, value in texts.items():
         producer.set_tag(run_id, key, value)
     return ActiveRun(known, producer)
 
@@ -256,7 +224,7 @@ def rewind(step: int) -> None:
     stack[-1].rewind(step)
 
 
-def _finish(operation: RunOperations, synchronous: bool | None, value: Any = None) -> Any:  # noqa: ANN401 - whatever the verb returns
+def finish(operation: RunOperations, synchronous: bool | None, value: Any = None) -> Any:  # noqa: ANN401 - whatever the verb returns
     """Wait or not, as the call or the process asks, and return what MLflow returns."""
     if synchronous is None:
         synchronous = is_synchronous()
@@ -288,8 +256,8 @@ def log_metric(
     if stack and run_id is None and synchronous is None and not context.synchronous:
         stack[-1].recorder.metric(key, value, step, timestamp)
         return None
-    producer, subject = _target(run_id)
-    return _finish(producer.log_metric(subject, key, value, timestamp, step), synchronous)  # type: ignore[no-any-return]  # as _finish says
+    producer, subject = _changeable(run_id)
+    return finish(producer.log_metric(subject, key, value, timestamp, step), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
 def log_metrics(
@@ -306,51 +274,56 @@ def log_metrics(
     if stack and run_id is None and synchronous is None and not context.synchronous:
         stack[-1].recorder.metrics(metrics, step, timestamp)
         return None
-    producer, subject = _target(run_id)
-    return _finish(producer.log_metrics(subject, metrics, step, timestamp), synchronous)  # type: ignore[no-any-return]  # as _finish says
+    producer, subject = _changeable(run_id)
+    return finish(producer.log_metrics(subject, metrics, step, timestamp), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
-def _target(run_id: str | None) -> tuple[Producer, str]:
+def target(run_id: str | None) -> tuple[Producer, str]:
+    """Return where to record for a run, the active one for None."""
     if run_id is not None:
         return context.producer, run_id
     run = _active()
     return run.producer, run.info.run_id
 
 
+def _changeable(run_id: str | None) -> tuple[Producer, str]:
+    """Return the same, unless the run is known to be deleted, which takes artifacts and nothing else."""
+    producer, subject = target(run_id)
+    producer.known.check_active(subject)
+    return producer, subject
+
+
 def log_param(key: str, value: Any, synchronous: bool | None = None) -> Any:  # noqa: ANN401 - any value, returned as it came
     """Log a param as text and return its value. The first value of a key stays; another one later becomes a dead letter."""
-    producer, run_id = _target(None)
-    return _finish(producer.log_param(run_id, key, value), synchronous, value)
+    producer, run_id = _changeable(None)
+    return finish(producer.log_param(run_id, key, value), synchronous, value)
 
 
 def log_params(params: Mapping[str, Any], synchronous: bool | None = None, run_id: str | None = None) -> RunOperations | None:
-    """Log several params. All keys are checked before any is written."""
-    producer, subject = _target(run_id)
-    for key in params:
-        check_key("param", key)
-    operations = [producer.log_param(subject, key, value) for key, value in params.items()]
-    return _finish(sum(operations, NOTHING), synchronous)  # type: ignore[no-any-return]  # as _finish says
+    """Log several params. All keys and values are checked before any is written."""
+    producer, subject = _changeable(run_id)
+    texts = producer.texts("param", params)
+    operations = [producer.log_param(subject, key, text) for key, text in texts.items()]
+    return finish(sum(operations, NOTHING), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
 def set_tag(key: str, value: Any, synchronous: bool | None = None) -> RunOperations | None:  # noqa: ANN401 - any value
     """Set a tag as text. The latest value counts."""
-    producer, run_id = _target(None)
-    return _finish(producer.set_tag(run_id, key, value), synchronous)  # type: ignore[no-any-return]  # as _finish says
+    producer, run_id = _changeable(None)
+    return finish(producer.set_tag(run_id, key, value), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
 def set_tags(tags: Mapping[str, Any], synchronous: bool | None = None) -> RunOperations | None:
-    """Set several tags. All keys are checked before any is written."""
-    producer, run_id = _target(None)
-    for key in tags:
-        check_key("tag", key)
-    operations = [producer.set_tag(run_id, key, value) for key, value in tags.items()]
-    return _finish(sum(operations, NOTHING), synchronous)  # type: ignore[no-any-return]  # as _finish says
+    """Set several tags. All keys and values are checked before any is written."""
+    producer, run_id = _changeable(None)
+    operations = [producer.set_tag(run_id, key, text) for key, text in producer.texts("tag", tags).items()]
+    return finish(sum(operations, NOTHING), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
 def delete_tag(key: str) -> None:
     """Delete a tag of the active run."""
-    producer, run_id = _target(None)
-    _finish(producer.delete_tag(run_id, key), None)
+    producer, run_id = _changeable(None)
+    finish(producer.delete_tag(run_id, key), None)
 
 
 def log_artifact(
@@ -360,58 +333,40 @@ def log_artifact(
 
     With `synchronous=True` the call waits until it is stored, and raises why it could not be.
     """
-    producer, subject = _target(run_id)
-    return _finish(producer.log_artifact(subject, local_path, artifact_path), synchronous)  # type: ignore[no-any-return]  # as _finish says
+    producer, subject = target(run_id)
+    return finish(producer.log_artifact(subject, local_path, artifact_path), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
 def log_artifacts(
     local_dir: str | Path, artifact_path: str | None = None, run_id: str | None = None, synchronous: bool | None = None
 ) -> RunOperations | None:
     """Log a folder's contents as artifacts; see `log_artifact`."""
-    producer, subject = _target(run_id)
-    return _finish(producer.log_artifacts(subject, local_dir, artifact_path), synchronous)  # type: ignore[no-any-return]  # as _finish says
+    producer, subject = target(run_id)
+    return finish(producer.log_artifacts(subject, local_dir, artifact_path), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
 def log_text(text: str, artifact_file: str, run_id: str | None = None) -> None:
     """Log text as an artifact in UTF-8."""
-    producer, subject = _target(run_id)
-    _finish(producer.log_bytes(subject, text.encode(), artifact_file), None)
+    producer, subject = target(run_id)
+    finish(producer.log_bytes(subject, text.encode(), artifact_file), None)
 
 
 def log_dict(dictionary: Any, artifact_file: str, run_id: str | None = None) -> None:  # noqa: ANN401 - any JSON value
     """Log a dictionary or list as a JSON artifact, or as YAML where the name ends in .yml or .yaml."""
-    producer, subject = _target(run_id)
-    _finish(producer.log_bytes(subject, dump_dictionary(dictionary), artifact_file), None)
+    producer, subject = target(run_id)
+    finish(producer.log_bytes(subject, dictionary_bytes(dictionary, artifact_file), artifact_file), None)
 
 
-def dump_dictionary(dictionary: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """Return the bytes of a `log_dict` artifact. JSON is read by every YAML reader, so .yml needs no other writer."""
-    return json.dumps(dictionary, indent=2, default=str).encode()
+def log_stream(stream: Readable, artifact_file: str, run_id: str | None = None) -> None:
+    """Log what is left in a binary file or `io.BytesIO` as an artifact."""
+    producer, subject = target(run_id)
+    finish(producer.log_bytes(subject, stream_bytes(stream), artifact_file), None)
 
 
 def log_figure(figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None) -> None:  # noqa: ANN401 - matplotlib's or plotly's
-    """Log a matplotlib or plotly figure as an artifact; the file's name gives the format."""
-    producer, subject = _target(None)
-    _finish(producer.log_bytes(subject, figure_bytes(figure, artifact_file, dict(save_kwargs or {})), artifact_file), None)
-
-
-def figure_bytes(figure: Any, artifact_file: str, save_kwargs: dict[str, Any]) -> bytes:  # noqa: ANN401 - matplotlib's or plotly's
-    """Return a figure as the bytes of a file of that name. Raises `TypeError` for what is no figure."""
-    import io  # noqa: PLC0415 - figures are rare
-
-    extension = posixpath.splitext(artifact_file)[1].lstrip(".") or "png"
-    if hasattr(figure, "savefig"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, **{"format": extension, **save_kwargs})
-        return buffer.getvalue()
-    if hasattr(figure, "to_image"):
-        html = extension == "html"
-        return (
-            figure.to_html(**{"include_plotlyjs": "cdn", **save_kwargs}).encode()
-            if html
-            else bytes(figure.to_image(format=extension, **save_kwargs))
-        )
-    raise TypeError(f"a figure must be matplotlib's or plotly's, not {type(figure).__name__}")
+    """Log a matplotlib or plotly figure as an artifact; the file's name gives the format. Raises `TypeError` for anything else."""
+    producer, subject = target(None)
+    finish(producer.log_bytes(subject, figure_bytes(figure, artifact_file, save_kwargs), artifact_file), None)
 
 
 def get_artifact_uri(artifact_path: str | None = None) -> str:
@@ -423,4 +378,9 @@ def get_artifact_uri(artifact_path: str | None = None) -> str:
 
 def flush_async_logging() -> None:
     """Wait until the store has committed everything that this process has logged. Raises `NotCommitted` if it takes too long."""
+    lifecycle.settle_all(context.settings.sync_timeout)
+
+
+def flush_artifact_async_logging() -> None:
+    """Wait until all artifacts that this process has logged are there to be read. Raises `NotCommitted` if it takes too long."""
     lifecycle.settle_all(context.settings.sync_timeout)

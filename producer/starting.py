@@ -8,7 +8,7 @@ from flightlog.schema import events as e
 from flightlog.schema.entities import Run
 from flightlog.schema.fold import NEVER, RunState, fold_run
 from flightlog.schema.ids import monotone_ms, now_ms
-from flightlog.schema.names import RUN_NAME_TAG
+from flightlog.schema.names import RUN_NAME_TAG, USER_TAG
 
 
 def run_started(
@@ -30,7 +30,7 @@ def run_started(
         artifact_location=location,
         artifact_uri=f"{location}/{run_id}/artifacts",
         run_name=run_name or tags.get(RUN_NAME_TAG) or random_run_name(),
-        user_id=tags.get("mlflow.user", "unknown"),
+        user_id=tags.get(USER_TAG, "unknown"),
         start_time=now if start_time is None else start_time,
         tags={key: value for key, value in tags.items() if key != RUN_NAME_TAG},
     )

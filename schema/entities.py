@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -20,14 +20,14 @@ class RunStatus:
     _names = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 
     @staticmethod
-    def from_string(status: str) -> int:
+    def from_string(status_str: str) -> int:
         """Return the number of a name; raises `ValueError` for an unknown one."""
-        return RunStatus._names.index(status) + 1
+        return _number_of("status of a run", status_str, RunStatus._names)
 
     @staticmethod
     def to_string(status: int) -> str:
-        """Return the name of a number."""
-        return RunStatus._names[status - 1]
+        """Return the name of a number; raises `ValueError` for an unknown one."""
+        return _name_of("status of a run", status, RunStatus._names)
 
     @staticmethod
     def is_terminated(status: int | str) -> bool:
@@ -45,6 +45,46 @@ class ViewType:
     """Which lifecycle stages a search looks at."""
 
     ACTIVE_ONLY, DELETED_ONLY, ALL = 1, 2, 3
+    _names = ("active_only", "deleted_only", "all")
+
+    @classmethod
+    def from_string(cls, view_str: str) -> int:
+        """Return the number of a name; raises `ValueError` for an unknown one."""
+        return _number_of("view type", view_str, cls._names)
+
+    @classmethod
+    def to_string(cls, view_type: int) -> str:
+        """Return the name of a number; raises `ValueError` for an unknown one."""
+        return _name_of("view type", view_type, cls._names)
+
+
+class SourceType:
+    """MLflow's numbers and names of where a run came from."""
+
+    NOTEBOOK, JOB, PROJECT, LOCAL, UNKNOWN = 1, 2, 3, 4, 5
+    _names = ("NOTEBOOK", "JOB", "PROJECT", "LOCAL", "UNKNOWN")
+
+    @staticmethod
+    def from_string(status_str: str) -> int:
+        """Return the number of a name; raises `ValueError` for an unknown one."""
+        return _number_of("source type", status_str, SourceType._names)
+
+    @staticmethod
+    def to_string(status: int) -> str:
+        """Return the name of a number; raises `ValueError` for an unknown one."""
+        return _name_of("source type", status, SourceType._names)
+
+
+def _number_of(kind: str, name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        raise ValueError(f"{name!r} is no {kind}; use one of {', '.join(names)}")
+    return names.index(name) + 1
+
+
+def _name_of(kind: str, number: int, names: tuple[str, ...]) -> str:
+    if not 1 <= number <= len(names):
+        raise ValueError(f"{number!r} is no {kind}; use a number from 1 to {len(names)}")
+    return names[number - 1]
 
 
 class LifecycleStage:
@@ -407,15 +447,21 @@ class Run(Entity):
 
 @dataclass(frozen=True)
 class Experiment(Entity):
-    """A named group of runs. `tags` is a dict."""
+    """A named group of runs. `tags` is a dict; a list of `ExperimentTag` becomes one."""
+
+    DEFAULT_EXPERIMENT_NAME: ClassVar[str] = "Default"
 
     experiment_id: str
     name: str
     artifact_location: str
     lifecycle_stage: str
-    tags: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = None  # type: ignore[assignment]  # MLflow's default; it becomes a dict
     creation_time: int | None = None
     last_update_time: int | None = None
+
+    def __post_init__(self) -> None:
+        given: Any = self.tags or {}
+        object.__setattr__(self, "tags", dict(given) if isinstance(given, dict) else {tag.key: tag.value for tag in given})
 
 
 @dataclass(frozen=True)

@@ -18,32 +18,85 @@ The error codes and their HTTP statuses are those of MLflow's REST protocol, so 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HTTP_STATUS = {
     "BAD_REQUEST": 400,
     "INVALID_PARAMETER_VALUE": 400,
     "RESOURCE_ALREADY_EXISTS": 400,
+    "CUSTOMER_UNAUTHORIZED": 401,
     "UNAUTHENTICATED": 401,
     "PERMISSION_DENIED": 403,
     "ENDPOINT_NOT_FOUND": 404,
+    "NOT_FOUND": 404,
     "RESOURCE_DOES_NOT_EXIST": 404,
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
     "RESOURCE_CONFLICT": 409,
+    "REQUEST_LIMIT_EXCEEDED": 429,
     "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
     "NOT_IMPLEMENTED": 501,
     "TEMPORARILY_UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
 }
 
 
+ERROR_NUMBERS = {
+    1: "INTERNAL_ERROR",
+    2: "TEMPORARILY_UNAVAILABLE",
+    4: "BAD_REQUEST",
+    7: "DEADLINE_EXCEEDED",
+    8: "CANCELLED",
+    9: "RESOURCE_EXHAUSTED",
+    10: "ABORTED",
+    11: "NOT_FOUND",
+    12: "ALREADY_EXISTS",
+    13: "UNAUTHENTICATED",
+    1000: "INVALID_PARAMETER_VALUE",
+    1001: "ENDPOINT_NOT_FOUND",
+    1003: "INVALID_STATE",
+    1004: "PERMISSION_DENIED",
+    1006: "CUSTOMER_UNAUTHORIZED",
+    1007: "REQUEST_LIMIT_EXCEEDED",
+    1008: "RESOURCE_CONFLICT",
+    1010: "NOT_IMPLEMENTED",
+    1011: "DATA_LOSS",
+    3001: "RESOURCE_ALREADY_EXISTS",
+    3002: "RESOURCE_DOES_NOT_EXIST",
+}
+"""The numbers by which MLflow's constructor takes an error code."""
+
+
 class FlightlogException(Exception):
-    """The base of all errors raised by flightlog; `error_code` is a name of MLflow's REST protocol."""
+    """The base of all errors raised by flightlog; `error_code` is a name of MLflow's REST protocol.
+
+    The constructor takes that name or its number. Further keywords are kept in `json_kwargs` and go into the JSON form.
+    """
 
     error_code = "INTERNAL_ERROR"
 
-    def __init__(self, message: object, error_code: str | None = None) -> None:
+    def __init__(
+        self,
+        message: object,
+        error_code: str | int | None = None,
+        sqlstate: str | None = None,
+        error_class: str | None = None,
+        **kwargs: Any,  # noqa: ANN401 - whatever goes into JSON
+    ) -> None:
         self.message = str(message)
         if error_code is not None:
-            self.error_code = error_code
+            self.error_code = error_code if isinstance(error_code, str) else ERROR_NUMBERS.get(error_code, "INTERNAL_ERROR")
+        self.sqlstate, self.error_class, self.json_kwargs = sqlstate, error_class, kwargs
         super().__init__(self.message)
+
+    @classmethod
+    def invalid_parameter_value(cls, message: object, sqlstate: str | None = None, error_class: str | None = None, **kwargs: Any) -> Self:  # noqa: ANN401 - as above
+        """Return an error with the code `INVALID_PARAMETER_VALUE`."""
+        return cls(message, "INVALID_PARAMETER_VALUE", sqlstate, error_class, **kwargs)
 
     def get_http_status_code(self) -> int:
         """Return the HTTP status that MLflow's server gives to this error code; 500 for one not in the table."""
@@ -51,7 +104,9 @@ class FlightlogException(Exception):
 
     def serialize_as_json(self) -> str:
         """Return the body that MLflow's REST protocol uses for errors."""
-        return json.dumps({"error_code": self.error_code, "message": self.message})
+        known = {"sqlstate": self.sqlstate, "error_class": self.error_class}
+        stated = {key: value for key, value in known.items() if value is not None}
+        return json.dumps({"error_code": self.error_code, "message": self.message, **stated, **self.json_kwargs})
 
 
 class InvalidParameter(FlightlogException):

@@ -11,6 +11,7 @@ from flightlog.schema.errors import InvalidParameter
 
 MAX_KEY_LENGTH = 250
 MAX_EXPERIMENT_NAME_LENGTH = 500
+MAX_VALUE_LENGTHS = {"param": 6000, "tag": 8000, "experiment tag": 20_000}
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
 MAX_DATASET_NAME, MAX_DATASET_DIGEST = 500, 36
 MAX_DATASET_SOURCE, MAX_DATASET_SCHEMA, MAX_DATASET_PROFILE = 65_535, 1_048_575, 16_777_215
@@ -38,6 +39,21 @@ def check_key(kind: str, key: str) -> str:
         normal = posixpath.normpath(key).lstrip("./") or "a/b"
         raise InvalidParameter(f"invalid {kind} key {key!r}: as a path it must be in its normal form, such as {normal!r}")
     return key
+
+
+def check_value_length(kind: str, key: str, value: str) -> str:
+    """Return the value of a param, tag or experiment tag if it is no longer than MLflow takes, in characters."""
+    most = MAX_VALUE_LENGTHS[kind]
+    if len(value) > most:
+        raise InvalidParameter(f"the value of {kind} {key!r} is {len(value)} characters long, and at most {most} are allowed")
+    return value
+
+
+def check_experiment_id(experiment_id: object) -> str:
+    """Return an experiment's id as text if it is one, or a whole number."""
+    if isinstance(experiment_id, bool) or not isinstance(experiment_id, (str, int)):
+        raise InvalidParameter(f"an experiment id must be a string or a whole number, not {type(experiment_id).__name__} {experiment_id!r}")
+    return str(experiment_id)
 
 
 def check_run_id(run_id: object) -> str:

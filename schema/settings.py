@@ -20,6 +20,7 @@ from flightlog.schema.errors import InvalidParameter
 FullPolicy = Literal["drop", "block", "raise"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+LoggingLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 MAX_PORT = 65_535
 DEFAULT_FOLDER = "flightlogs"
@@ -55,6 +56,10 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
+    logging_level: LoggingLevel | None = None
+    run_context: str | None = None
+    truncate_long_values: bool = True
+    artifact_location_max_length: int = 2048
 
     @staticmethod
     def from_environ(environ: Mapping[str, str]) -> Settings:
@@ -63,8 +68,8 @@ class Settings:
         def text(name: str) -> str | None:
             return environ.get(f"FLIGHTLOG_{name}") or environ.get(f"MLFLOW_{name}") or None
 
-        def number(name: str, default: float) -> float:
-            raw = environ.get(f"FLIGHTLOG_{name}")
+        def number(name: str, default: float, *, of_mlflow: bool = False) -> float:
+            raw = text(name) if of_mlflow else environ.get(f"FLIGHTLOG_{name}")
             try:
                 value = float(raw) if raw else default
             except ValueError:
@@ -73,8 +78,8 @@ class Settings:
                 raise InvalidParameter(f"FLIGHTLOG_{name} must be a number that is not negative, not {raw!r}")
             return value
 
-        def flag(name: str, *, default: bool) -> bool:
-            raw = (environ.get(f"FLIGHTLOG_{name}") or "").lower()
+        def flag(name: str, *, default: bool, of_mlflow: str | None = None) -> bool:
+            raw = (environ.get(f"FLIGHTLOG_{name}") or (of_mlflow and environ.get(f"MLFLOW_{of_mlflow}")) or "").lower()
             if raw not in ("", "1", "0", "true", "false", "yes", "no"):
                 raise InvalidParameter(f"FLIGHTLOG_{name} must be true or false, not {raw!r}")
             return raw in ("1", "true", "yes") if raw else default
@@ -95,7 +100,7 @@ class Settings:
             experiment_name=text("EXPERIMENT_NAME"),
             experiment_id=text("EXPERIMENT_ID"),
             run_id=text("RUN_ID"),
-            asynchronous=flag("ASYNC", default=True),
+            asynchronous=flag("ASYNC", default=True, of_mlflow="ENABLE_ASYNC_LOGGING"),
             exit_timeout=number("EXIT_TIMEOUT", 10.0),
             sync_timeout=number("SYNC_TIMEOUT", 30.0),
             spool_limit=int(number("SPOOL_LIMIT", 16 << 30)),
@@ -110,6 +115,10 @@ class Settings:
             metrics_host=environ.get("FLIGHTLOG_METRICS_HOST") or "127.0.0.1",
             log_format=_choice(environ, "LOG_FORMAT", get_args(LogFormat), "text"),  # type: ignore[arg-type]  # one of the literals
             log_level=_choice(environ, "LOG_LEVEL", get_args(LogLevel), "info"),  # type: ignore[arg-type]  # one of the literals
+            logging_level=_level(text("LOGGING_LEVEL")),
+            run_context=text("RUN_CONTEXT"),
+            truncate_long_values=flag("TRUNCATE_LONG_VALUES", default=True, of_mlflow="TRUNCATE_LONG_VALUES"),
+            artifact_location_max_length=int(number("ARTIFACT_LOCATION_MAX_LENGTH", 2048, of_mlflow=True)),
         )
 
 
@@ -127,6 +136,14 @@ def _port(environ: Mapping[str, str], name: str) -> int | None:
     if not (raw.isascii() and raw.isdecimal() and int(raw) <= MAX_PORT):
         raise InvalidParameter(f"FLIGHTLOG_{name} must be a port from 0 to {MAX_PORT}, not {raw!r}")
     return int(raw)
+
+
+def _level(raw: str | None) -> LoggingLevel | None:
+    names = {"warn": "warning", "fatal": "critical"}
+    level = raw and names.get(raw.lower(), raw.lower())
+    if level and level not in get_args(LoggingLevel):
+        raise InvalidParameter(f"FLIGHTLOG_LOGGING_LEVEL must be one of {', '.join(get_args(LoggingLevel))}, not {raw!r}")
+    return level or None  # type: ignore[return-value]  # one of the literals
 
 
 def _choice(environ: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:

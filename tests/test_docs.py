@@ -27,6 +27,8 @@ SAMPLES = {
     "lost_after": "90",
     "log_format": "json",
     "log_level": "debug",
+    "logging_level": "debug",
+    "truncate_long_values": "false",
 }
 
 

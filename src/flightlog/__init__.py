@@ -16,6 +16,7 @@ from flightlog.producer.fluent import (
     attach,
     delete_tag,
     end_run,
+    flush_artifact_async_logging,
     flush_async_logging,
     get_artifact_uri,
     get_tracking_uri,
@@ -28,6 +29,7 @@ from flightlog.producer.fluent import (
     log_metrics,
     log_param,
     log_params,
+    log_stream,
     log_text,
     rewind,
     set_experiment,
@@ -42,9 +44,17 @@ from flightlog.schema.errors import FlightlogException, MlflowException
 if TYPE_CHECKING:
     from flightlog import artifacts, config, entities, exceptions, tracking
     from flightlog.client import Client, MlflowClient
-    from flightlog.reading import (
+    from flightlog.diagnosis import doctor
+    from flightlog.experiments import (
         create_experiment,
         delete_experiment,
+        delete_experiment_tag,
+        restore_experiment,
+        set_experiment_tag,
+        set_experiment_tags,
+    )
+    from flightlog.images import Image, log_image
+    from flightlog.reading import (
         delete_run,
         get_attempts,
         get_experiment,
@@ -52,39 +62,30 @@ if TYPE_CHECKING:
         get_parent_run,
         get_run,
         last_active_run,
-        restore_experiment,
         restore_run,
         search_experiments,
         search_runs,
-        set_experiment_tag,
-        set_experiment_tags,
     )
+    from flightlog.tables import load_table, log_table
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "Client": "flightlog.client",
-    "MlflowClient": "flightlog.client",
-    **dict.fromkeys(
-        (
-            "create_experiment",
-            "delete_experiment",
-            "delete_run",
-            "get_attempts",
-            "get_experiment",
-            "get_experiment_by_name",
-            "get_parent_run",
-            "get_run",
-            "last_active_run",
-            "restore_experiment",
-            "restore_run",
-            "search_experiments",
-            "search_runs",
-            "set_experiment_tag",
-            "set_experiment_tags",
+    name: f"flightlog.{module}"
+    for module, names in {
+        "client": "Client MlflowClient",
+        "diagnosis": "doctor",
+        "experiments": (
+            "create_experiment delete_experiment delete_experiment_tag restore_experiment set_experiment_tag set_experiment_tags"
         ),
-        "flightlog.reading",
-    ),
+        "images": "Image log_image",
+        "reading": (
+            "delete_run get_attempts get_experiment get_experiment_by_name get_parent_run get_run last_active_run restore_run "
+            "search_experiments search_runs"
+        ),
+        "tables": "load_table log_table",
+    }.items()
+    for name in names.split()
 }
 _MODULES = ("artifacts", "config", "entities", "exceptions", "tracking")
 
@@ -92,6 +93,7 @@ __all__ = [
     "ActiveRun",
     "Client",
     "FlightlogException",
+    "Image",
     "MlflowClient",
     "MlflowException",
     "active_run",
@@ -100,11 +102,14 @@ __all__ = [
     "config",
     "create_experiment",
     "delete_experiment",
+    "delete_experiment_tag",
     "delete_run",
     "delete_tag",
+    "doctor",
     "end_run",
     "entities",
     "exceptions",
+    "flush_artifact_async_logging",
     "flush_async_logging",
     "get_artifact_uri",
     "get_attempts",
@@ -115,14 +120,18 @@ __all__ = [
     "get_tracking_uri",
     "is_tracking_uri_set",
     "last_active_run",
+    "load_table",
     "log_artifact",
     "log_artifacts",
     "log_dict",
     "log_figure",
+    "log_image",
     "log_metric",
     "log_metrics",
     "log_param",
     "log_params",
+    "log_stream",
+    "log_table",
     "log_text",
     "restore_experiment",
     "restore_run",

@@ -25,5 +25,11 @@ class StoreLookup:
 
         return reading.get_experiment(experiment_id)
 
+    def experiment_named(self, name: str) -> Experiment | None:
+        """Return the experiment of a name as the store knows it."""
+        from flightlog import reading  # noqa: PLC0415 - SQLAlchemy takes long to import
+
+        return reading.get_experiment_by_name(name)
+
 
 context.lookup = StoreLookup()

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flightlog import reading
+from flightlog import experiments, reading
 from flightlog.artifacts import artifacts_of
 from flightlog.producer import lifecycle
+from flightlog.producer.client import Producer
 from flightlog.producer.context import context
-from flightlog.producer.fluent import (
-    PARENT_TAG,
-    check_status,
-    dump_dictionary,
-    figure_bytes,
-    is_synchronous,
-)
+from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
+from flightlog.producer.fluent import check_status, is_synchronous
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.starting import local_run, run_started
 from flightlog.schema.entities import (
@@ -32,11 +28,14 @@ from flightlog.schema.entities import (
     RunTag,
     ViewType,
 )
-from flightlog.schema.errors import InvalidParameter, StoreUnavailable
+from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import new_run_id
-from flightlog.schema.limits import check_key
-from flightlog.schema.names import RUN_NAME_TAG
+from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_experiment_id, check_key, check_run_id
+from flightlog.schema.names import PARENT_TAG, RUN_NAME_TAG
 from flightlog.stores.base import RunReader
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Client:
@@ -46,9 +45,20 @@ class Client:
     everywhere, unless `synchronous=True` or `flightlog.config.enable_async_logging(False)` says otherwise; reads see what was written.
     """
 
-    def __init__(self, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:  # noqa: ARG002 - MLflow's signature
+    def __init__(
+        self,
+        tracking_uri: str | None = None,
+        registry_uri: str | None = None,  # noqa: ARG002 - MLflow's signature
+        workspace_store_uri: str | None = None,  # noqa: ARG002 - the same
+    ) -> None:
         self._producer = context.producer_for(tracking_uri)
-        self._known: set[str] = set()
+
+    @classmethod
+    def of(cls, producer: Producer) -> Client:
+        """Return a client that writes through a producer and reads from its store."""
+        client = cls.__new__(cls)
+        client._producer = producer  # noqa: SLF001 - its own
+        return client
 
     @property
     def tracking_uri(self) -> str:
@@ -61,11 +71,11 @@ class Client:
 
     def create_experiment(self, name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None) -> str:
         """See `flightlog.create_experiment`."""
-        return reading.create_experiment_with(self._producer, name, artifact_location, tags)
+        return experiments.create_experiment_with(self._producer, name, artifact_location, tags)
 
     def get_experiment(self, experiment_id: str) -> Experiment:
         """See `flightlog.get_experiment`."""
-        return self._reader.get_experiment(str(experiment_id))
+        return self._reader.get_experiment(check_experiment_id(experiment_id))
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
         """See `flightlog.get_experiment_by_name`."""
@@ -84,19 +94,23 @@ class Client:
 
     def delete_experiment(self, experiment_id: str) -> None:
         """See `flightlog.delete_experiment`."""
-        self._finish(self._producer.delete_experiment(self.get_experiment(experiment_id).experiment_id), None)
+        experiments.delete_experiment_with(self._producer, experiment_id)
 
     def restore_experiment(self, experiment_id: str) -> None:
         """See `flightlog.restore_experiment`."""
-        self._finish(self._producer.restore_experiment(self.get_experiment(experiment_id).experiment_id), None)
+        experiments.restore_experiment_with(self._producer, experiment_id)
 
     def rename_experiment(self, experiment_id: str, new_name: str) -> None:
-        """Give an experiment another name; its id stays."""
-        self._finish(self._producer.rename_experiment(self.get_experiment(experiment_id).experiment_id, new_name), None)
+        """Give an experiment another name; its id stays. Raises `InvalidState` for a deleted one, and `AlreadyExists`."""
+        experiments.rename_experiment_with(self._producer, experiment_id, new_name)
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: Any) -> None:  # noqa: ANN401 - becomes text
         """Set a tag of an experiment."""
-        self._finish(self._producer.set_experiment_tag(self.get_experiment(experiment_id).experiment_id, key, value), None)
+        experiments.set_experiment_tag_with(self._producer, experiment_id, key, value)
+
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> None:
+        """Delete a tag of an experiment. Raises `NotFound` where it has none of that key."""
+        experiments.delete_experiment_tag_with(self._producer, experiment_id, key)
 
     def create_run(
         self, experiment_id: str, start_time: int | None = None, tags: Mapping[str, Any] | None = None, run_name: str | None = None
@@ -105,17 +119,19 @@ class Client:
         experiment = self.get_experiment(experiment_id)
         if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
             raise InvalidParameter(f"experiment {experiment.name!r} is deleted; restore it before creating a run in it")
-        texts = {check_key("tag", key): str(value) for key, value in (tags or {}).items()}
+        texts = self._producer.texts("tag", tags or {})
+        if run_name and texts.get(RUN_NAME_TAG, run_name) != run_name:
+            raise InvalidParameter(f"run_name {run_name!r} and the tag {RUN_NAME_TAG} {texts[RUN_NAME_TAG]!r} differ; give one of them")
         run_id = new_run_id()
         self._producer.locations.learn(experiment.experiment_id, experiment.artifact_location)
         event = run_started(self._producer, run_id, experiment.experiment_id, experiment.name, run_name, texts, start_time)
         self._finish(self._producer.start(run_id, event), None)
-        self._known.add(run_id)
+        self._producer.known.note_run(run_id)
         return local_run(run_id, event)
 
     def get_run(self, run_id: str) -> Run:
         """See `flightlog.get_run`."""
-        return self._reader.get_run(run_id)
+        return self._reader.get_run(check_run_id(run_id))
 
     def get_parent_run(self, run_id: str) -> Run | None:
         """See `flightlog.get_parent_run`."""
@@ -132,7 +148,8 @@ class Client:
         page_token: str | None = None,
     ) -> PagedList[Run]:
         """Return one page of the runs that match."""
-        ids = [str(item) for item in experiment_ids]
+        given = [experiment_ids] if isinstance(experiment_ids, (str, int)) else experiment_ids
+        ids = [str(item) for item in given]
         return self._reader.search_runs(ids, filter_string, run_view_type, max_results, order_by, page_token)
 
     def update_run(self, run_id: str, status: str | None = None, name: str | None = None) -> None:
@@ -140,7 +157,7 @@ class Client:
         self._check_known(run_id)
         if status is not None:
             self._finish(self._producer.set_status(run_id, check_status(status)), None)
-        if name is not None:
+        if name:
             self._finish(self._producer.set_tag(run_id, RUN_NAME_TAG, name), None)
 
     def set_terminated(self, run_id: str, status: str | None = None, end_time: int | None = None) -> None:
@@ -159,13 +176,13 @@ class Client:
 
     def delete_run(self, run_id: str) -> None:
         """See `flightlog.delete_run`."""
-        self._check_known(run_id)
-        self._finish(self._producer.delete_run(run_id), None)
+        self._check_there(run_id)
+        reading.stage_run(self._producer, run_id, LifecycleStage.DELETED)
 
     def restore_run(self, run_id: str) -> None:
         """See `flightlog.restore_run`."""
-        self._check_known(run_id)
-        self._finish(self._producer.restore_run(run_id), None)
+        self._check_there(run_id)
+        reading.stage_run(self._producer, run_id, LifecycleStage.ACTIVE)
 
     def log_metric(
         self,
@@ -186,7 +203,8 @@ class Client:
     def log_param(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> Any:  # noqa: ANN401 - any value, returned as it came
         """Log a param of a run and return its value."""
         self._check_known(run_id)
-        return self._finish(self._producer.log_param(run_id, key, value), synchronous) or value
+        operation = self._finish(self._producer.log_param(run_id, key, value), synchronous)
+        return value if operation is None else operation
 
     def set_tag(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> RunOperations | None:  # noqa: ANN401 - becomes text
         """Set a tag of a run."""
@@ -194,8 +212,10 @@ class Client:
         return self._finish(self._producer.set_tag(run_id, key, value), synchronous)
 
     def delete_tag(self, run_id: str, key: str) -> None:
-        """Delete a tag of a run."""
+        """Delete a tag of a run. Raises `NotFound` where it has none of that key."""
         self._check_known(run_id)
+        if check_key("tag", key) not in self.get_run(run_id).data.tags:
+            raise NotFound(f"run {run_id} has no tag {key!r}")
         self._finish(self._producer.delete_tag(run_id, key), None)
 
     def log_batch(
@@ -206,14 +226,15 @@ class Client:
         tags: Sequence[RunTag] = (),
         synchronous: bool | None = None,
     ) -> RunOperations | None:
-        """Log metrics, params and tags of a run. All keys are checked before any is written; there is no limit to their number."""
+        """Log metrics, params and tags of a run. All are checked before any is written; there is no limit to their number."""
         self._check_known(run_id)
-        for kind, items in (("metric", metrics), ("param", params), ("tag", tags)):
-            for item in items:
-                check_key(kind, item.key)
-        operations = [self._producer.log_param(run_id, param.key, param.value) for param in params]
+        for item in metrics:
+            _check_point(item)
+        texts = self._producer.texts("param", _distinct(params))
+        pairs = [(tag.key, self._producer.text("tag", check_key("tag", tag.key), tag.value)) for tag in tags]
+        operations = [self._producer.log_param(run_id, key, text) for key, text in texts.items()]
         operations += [self._producer.log_metric(run_id, item.key, item.value, item.timestamp, item.step) for item in metrics]
-        operations += [self._producer.set_tag(run_id, tag.key, tag.value) for tag in tags]
+        operations += [self._producer.set_tag(run_id, key, text) for key, text in pairs]
         return self._finish(sum(operations, NOTHING), synchronous)
 
     def get_metric_history(self, run_id: str, key: str, attempt: int | None = None) -> PagedList[Metric]:
@@ -228,30 +249,66 @@ class Client:
         self, run_id: str, local_path: str | Path, artifact_path: str | None = None, synchronous: bool | None = None
     ) -> RunOperations | None:
         """See `flightlog.log_artifact`."""
-        self._check_known(run_id)
+        self._check_there(run_id)
         return self._finish(self._producer.log_artifact(run_id, local_path, artifact_path), synchronous)
 
     def log_artifacts(
         self, run_id: str, local_dir: str | Path, artifact_path: str | None = None, synchronous: bool | None = None
     ) -> RunOperations | None:
         """See `flightlog.log_artifacts`."""
-        self._check_known(run_id)
+        self._check_there(run_id)
         return self._finish(self._producer.log_artifacts(run_id, local_dir, artifact_path), synchronous)
 
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
         """See `flightlog.log_text`."""
-        self._check_known(run_id)
+        self._check_there(run_id)
         self._finish(self._producer.log_bytes(run_id, text.encode(), artifact_file), None)
 
     def log_dict(self, run_id: str, dictionary: Any, artifact_file: str) -> None:  # noqa: ANN401 - any JSON value
         """See `flightlog.log_dict`."""
-        self._check_known(run_id)
-        self._finish(self._producer.log_bytes(run_id, dump_dictionary(dictionary), artifact_file), None)
+        self._check_there(run_id)
+        self._finish(self._producer.log_bytes(run_id, dictionary_bytes(dictionary, artifact_file), artifact_file), None)
+
+    def log_stream(self, run_id: str, stream: Readable, artifact_file: str) -> None:
+        """See `flightlog.log_stream`."""
+        self._check_there(run_id)
+        self._finish(self._producer.log_bytes(run_id, stream_bytes(stream), artifact_file), None)
 
     def log_figure(self, run_id: str, figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any] | None = None) -> None:  # noqa: ANN401 - a figure
         """See `flightlog.log_figure`."""
-        self._check_known(run_id)
-        self._finish(self._producer.log_bytes(run_id, figure_bytes(figure, artifact_file, dict(save_kwargs or {})), artifact_file), None)
+        self._check_there(run_id)
+        self._finish(self._producer.log_bytes(run_id, figure_bytes(figure, artifact_file, save_kwargs), artifact_file), None)
+
+    def log_image(
+        self,
+        run_id: str,
+        image: Any,  # noqa: ANN401 - an image
+        artifact_file: str | None = None,
+        key: str | None = None,
+        step: int | None = None,
+        timestamp: int | None = None,
+        synchronous: bool | None = None,
+    ) -> None:
+        """See `flightlog.log_image`."""
+        from flightlog.images import record_image  # noqa: PLC0415 - Pillow is an extra
+
+        self._check_there(run_id)
+        self._finish(record_image(self._producer, run_id, image, artifact_file, key, step, timestamp), synchronous)
+
+    def log_table(self, run_id: str, data: dict[str, Any] | pd.DataFrame, artifact_file: str) -> None:
+        """See `flightlog.log_table`."""
+        from flightlog.tables import record_table  # noqa: PLC0415 - pandas is an extra
+
+        self._check_there(run_id)
+        self._finish(record_table(self, self._producer, run_id, data, artifact_file), None)
+
+    def load_table(
+        self, experiment_id: str, artifact_file: str, run_ids: Sequence[str] | None = None, extra_columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Return a table of all runs of an experiment that have one of that name: see `flightlog.load_table`."""
+        from flightlog.tables import joined_tables  # noqa: PLC0415 - pandas is an extra
+
+        return joined_tables(self, str(experiment_id), artifact_file, run_ids, extra_columns)
 
     def list_artifacts(self, run_id: str, path: str | None = None) -> list[FileInfo]:
         """Return the artifacts in a folder of a run; paths are relative to the run's artifacts."""
@@ -269,14 +326,19 @@ class Client:
         return artifacts_of(self._producer, run_id).states()
 
     def _check_known(self, run_id: str) -> None:
-        """Raise `NotFound` for a run that neither this client nor the store knows."""
-        if run_id in self._known:
+        """Raise `NotFound` for a run that neither this process nor the store knows, `InvalidParameter` for one known to be deleted."""
+        self._check_there(run_id)
+        self._producer.known.check_active(run_id)
+
+    def _check_there(self, run_id: str) -> None:
+        known = self._producer.known
+        if known.has_run(check_run_id(run_id)):
             return
         try:
-            self.get_run(run_id)
+            known.stage_run(run_id, self.get_run(run_id).info.lifecycle_stage)
         except StoreUnavailable as error:
             lifecycle.warn_once(f"run {run_id} is written to unseen, because the store cannot be reached: {error}")
-        self._known.add(run_id)
+        known.note_run(run_id)
 
     @staticmethod
     def _finish(operation: RunOperations, synchronous: bool | None) -> RunOperations | None:
@@ -284,6 +346,25 @@ class Client:
             operation.wait()
             return None
         return operation if synchronous is not None else None
+
+
+def _check_point(point: Metric) -> None:
+    check_key("metric", point.key)
+    as_metric_value(point.key, point.value)
+    as_step(point.step or 0)
+    as_timestamp(point.timestamp or 0)
+
+
+def _distinct(params: Sequence[Param]) -> dict[str, Any]:
+    """Return params by key. Two values of one key, even if they are equal, are a mistake of the caller's."""
+    values: dict[str, Any] = {}
+    for param in params:
+        if param.key in values:
+            raise InvalidParameter(
+                f"param {param.key!r} is given twice in one batch, as {values[param.key]!r} and {param.value!r}; give it once"
+            )
+        values[param.key] = param.value
+    return values
 
 
 MlflowClient = Client

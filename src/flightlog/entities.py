@@ -24,6 +24,7 @@ from flightlog.schema.entities import (
     RunOutputs,
     RunStatus,
     RunTag,
+    SourceType,
     ViewType,
 )
 
@@ -51,5 +52,6 @@ __all__ = [
     "RunOutputs",
     "RunStatus",
     "RunTag",
+    "SourceType",
     "ViewType",
 ]

@@ -12,6 +12,9 @@ from flightlog.schema.errors import (
     StoreUnavailable,
 )
 
+RestException = FlightlogException
+"""What MLflow raises for an answer of a server: here one class, and `error_code`, tell errors apart."""
+
 __all__ = [
     "AlreadyExists",
     "FlightlogException",
@@ -21,5 +24,6 @@ __all__ = [
     "MlflowException",
     "NotCommitted",
     "NotFound",
+    "RestException",
     "StoreUnavailable",
 ]

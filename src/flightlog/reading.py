@@ -7,19 +7,19 @@ A process that has logged reads its own writes: before a read it waits until the
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
 from flightlog.producer.context import active_runs, context, last_run_id
-from flightlog.producer.fluent import PARENT_TAG, set_experiment
-from flightlog.schema.entities import Attempt, Experiment, Run, ViewType
-from flightlog.schema.errors import AlreadyExists, InvalidParameter, NotFound, StoreUnavailable
-from flightlog.schema.ids import DEFAULT_EXPERIMENT_NAME, experiment_id_for
-from flightlog.schema.limits import check_experiment_name, check_key
+from flightlog.producer.experiments import experiment_of_run
+from flightlog.producer.fluent import is_synchronous
+from flightlog.schema.entities import Attempt, Experiment, LifecycleStage, Run, ViewType
+from flightlog.schema.errors import InvalidParameter, StoreUnavailable
+from flightlog.schema.limits import check_experiment_id, check_run_id
+from flightlog.schema.names import PARENT_TAG
 from flightlog.stores import open_store
 from flightlog.stores.base import RunReader
 
@@ -55,7 +55,7 @@ def reader() -> RunReader:
 
 def get_run(run_id: str) -> Run:
     """Return a run with its latest metrics, params and tags. Raises `NotFound`."""
-    return reader().get_run(run_id)
+    return reader().get_run(check_run_id(run_id))
 
 
 def get_attempts(run_id: str) -> list[Attempt]:
@@ -85,57 +85,25 @@ def last_active_run() -> Run | None:
 
 def delete_run(run_id: str) -> None:
     """Move a run to the deleted ones."""
-    get_run(run_id)
-    context.producer.delete_run(run_id)
+    stage_run(context.producer, get_run(run_id).info.run_id, LifecycleStage.DELETED)
 
 
 def restore_run(run_id: str) -> None:
     """Make a deleted run active again."""
-    get_run(run_id)
-    context.producer.restore_run(run_id)
+    stage_run(context.producer, get_run(run_id).info.run_id, LifecycleStage.ACTIVE)
 
 
-def create_experiment(
-    name: str,
-    artifact_location: str | None = None,
-    tags: Mapping[str, Any] | None = None,
-    trace_location: object = None,  # noqa: ARG001 - MLflow's signature
-) -> str:
-    """Create an experiment and return its id. Raises `AlreadyExists`, also for a deleted one of that name."""
-    return create_experiment_with(context.producer, name, artifact_location, tags)
-
-
-def create_experiment_with(producer: Producer, name: str, artifact_location: str | None, tags: Mapping[str, Any] | None) -> str:
-    """See `create_experiment`."""
-    check_experiment_name(name)
-    if artifact_location is not None and artifact_location.startswith("runs:"):
-        raise InvalidParameter(f"artifact location {artifact_location!r} cannot be a runs: URI")
-    experiment_id = _free_experiment_id(producer, name)
-    producer.create_experiment(experiment_id, name, artifact_location, tags)
-    return experiment_id
-
-
-def _free_experiment_id(producer: Producer, name: str) -> str:
-    """Return the id derived from a name, or another where a renamed experiment has that one."""
-    derived = experiment_id_for(name)
-    try:
-        store = reader_for(producer)
-        if store.get_experiment_by_name(name) is not None:
-            raise AlreadyExists(f"experiment {name!r} already exists; use set_experiment, or restore it if it is deleted")
-        store.get_experiment(derived)
-    except NotFound:
-        return derived
-    except StoreUnavailable as error:
-        lifecycle.warn_once(
-            f"experiment {name!r} is created without looking whether it exists, because the store cannot be reached: {error}"
-        )
-        return derived
-    return str(secrets.randbits(63))
+def stage_run(producer: Producer, run_id: str, stage: str) -> None:
+    """Move a run that there is to the deleted or the active ones."""
+    operation = producer.delete_run(run_id) if stage == LifecycleStage.DELETED else producer.restore_run(run_id)
+    if is_synchronous():
+        operation.wait()
+    producer.known.stage_run(run_id, stage)
 
 
 def get_experiment(experiment_id: str) -> Experiment:
     """Return an experiment; also a deleted one. Raises `NotFound`."""
-    return reader().get_experiment(experiment_id)
+    return reader().get_experiment(check_experiment_id(experiment_id))
 
 
 def get_experiment_by_name(name: str) -> Experiment | None:
@@ -163,38 +131,11 @@ def search_experiments(
     return found
 
 
-def delete_experiment(experiment_id: str) -> None:
-    """Move an experiment and its runs to the deleted ones."""
-    get_experiment(experiment_id)
-    context.producer.delete_experiment(experiment_id)
-
-
-def restore_experiment(experiment_id: str) -> None:
-    """Make a deleted experiment and its runs active again."""
-    get_experiment(experiment_id)
-    context.producer.restore_experiment(experiment_id)
-
-
-def set_experiment_tag(key: str, value: Any) -> None:  # noqa: ANN401 - becomes text
-    """Set a tag of the active experiment."""
-    context.producer.set_experiment_tag(_active_experiment_id(), key, value)
-
-
-def set_experiment_tags(tags: Mapping[str, Any]) -> None:
-    """Set several tags of the active experiment."""
-    for key in tags:
-        check_key("tag", key)
-    for key, value in tags.items():
-        set_experiment_tag(key, value)
-
-
 def _active_experiment_id() -> str:
-    if context.experiment_id is not None:
-        return context.experiment_id
-    name = context.settings.experiment_name or (None if context.settings.experiment_id else DEFAULT_EXPERIMENT_NAME)
-    if name is not None:
-        set_experiment(name)
-    return experiment_id_for(name) if name is not None else str(context.settings.experiment_id)
+    """Return the id of the experiment in which the next run would be; where others renamed it to its name, as the store has it."""
+    experiment = experiment_of_run(None)
+    found = reader().get_experiment_by_name(experiment.name) if experiment.name else None
+    return found.experiment_id if found else experiment.experiment_id
 
 
 @overload

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import typer
@@ -26,14 +26,28 @@ def doctor(tracking_uri: TrackingUri = None, as_json: AsJson = False) -> None:
 
     Changes nothing. Exits with 5 when there are problems.
     """
-    location = places.find(tracking_uri)
-    findings = [*check_place(location), *_under_way(location)]
+    examination = examine(tracking_uri)
     if as_json:
-        output.print_json(_document(location, origins(tracking_uri=tracking_uri), findings))
+        output.print_json(_document(examination))
     else:
-        _print(location, origins(tracking_uri=tracking_uri), findings)
-    if any(finding.level == "problem" for finding in findings):
+        print_report(examination)
+    if any(finding.level == "problem" for finding in examination.findings):
         raise typer.Exit(exits.PROBLEMS)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """A place, the settings with where each came from, and what was found."""
+
+    location: Location
+    settings: list[Origin]
+    findings: list[Finding]
+
+
+def examine(tracking_uri: str | None) -> Examination:
+    """Look at everything, and change nothing."""
+    location = places.find(tracking_uri)
+    return Examination(location, origins(tracking_uri=tracking_uri), [*check_place(location), *_under_way(location)])
 
 
 def _under_way(location: Location) -> Iterator[Finding]:
@@ -65,7 +79,8 @@ def _places(location: Location) -> dict[str, str]:
     }
 
 
-def _document(location: Location, settings: Sequence[Origin], findings: Sequence[Finding]) -> dict[str, Any]:
+def _document(examination: Examination) -> dict[str, Any]:
+    location, settings, findings = examination.location, examination.settings, examination.findings
     return {
         "versions": versions(),
         "platform": sys.platform,
@@ -77,15 +92,21 @@ def _document(location: Location, settings: Sequence[Origin], findings: Sequence
     }
 
 
-def _print(location: Location, settings: Sequence[Origin], findings: Sequence[Finding]) -> None:
+def print_report(examination: Examination, *, masks: bool = False) -> None:
+    """Print what was found for people; with `masks`, no value that the environment gave."""
     output.print_facts([(name, found or "missing") for name, found in versions().items()], "Versions")
     output.print_line("")
-    output.print_facts(_places(location).items(), "Places")
+    output.print_facts(_places(examination.location).items(), "Places")
     output.print_line("")
-    output.print_table(SETTING_COLUMNS, [(item.name, _shown(item.value), item.source) for item in settings], "Settings")
+    output.print_table(SETTING_COLUMNS, [_setting_row(item, masks) for item in examination.settings], "Settings")
     output.print_line("")
-    for finding in findings:
+    for finding in examination.findings:
         _print_finding(finding)
+
+
+def _setting_row(item: Origin, masks: bool) -> tuple[str, str, str]:
+    is_masked = masks and item.source.startswith(("FLIGHTLOG_", "MLFLOW_"))
+    return item.name, "***" if is_masked else _shown(item.value), item.source
 
 
 def _shown(value: object) -> str:

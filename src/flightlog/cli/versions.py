@@ -15,10 +15,13 @@ PACKAGE = "flightlog"
 VARIABLES = {**{field.name: field.name.upper() for field in fields(Settings)}, "asynchronous": "ASYNC"}
 """Setting -> its variable without the prefix."""
 SHARED = {
-    **{name: f"MLFLOW_{name.upper()}" for name in ("tracking_uri", "experiment_name", "experiment_id", "run_id")},
+    **{name: f"MLFLOW_{VARIABLES[name]}" for name in ("tracking_uri", "experiment_name", "experiment_id", "run_id")},
+    **{name: f"MLFLOW_{VARIABLES[name]}" for name in ("logging_level", "run_context", "truncate_long_values")},
+    "artifact_location_max_length": "MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH",
+    "asynchronous": "MLFLOW_ENABLE_ASYNC_LOGGING",
     "progress_bar": "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
 }
-"""Settings for which MLflow's variable counts where ours is unset."""
+"""Setting -> MLflow's variable, which counts where ours is unset."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""The bytes of artifacts that are logged as objects: dictionaries, figures, streams."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+PLOTLY_FORMATS = (".png", ".jpeg", ".webp", ".svg", ".pdf")
+CHUNK = 1 << 20
+
+
+class Readable(Protocol):
+    """A binary stream."""
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """Return at most `size` bytes, none at the end."""
+
+
+def dictionary_bytes(dictionary: Any, artifact_file: str) -> bytes:  # noqa: ANN401 - any value
+    """Return YAML for a file that ends in .yml or .yaml, else JSON, in which what it has no form for becomes text."""
+    if posixpath.splitext(artifact_file)[1] not in (".yml", ".yaml"):
+        return json.dumps(dictionary, indent=2, default=str).encode()
+    import yaml  # noqa: PLC0415 - rare, and it takes its time
+
+    return yaml.dump(dictionary, indent=2, default_flow_style=False).encode()
+
+
+def stream_bytes(stream: Readable) -> bytes:
+    """Return what is left in a binary stream. Raises `TypeError` for one of text."""
+    chunks = []
+    while chunk := stream.read(CHUNK):
+        if not isinstance(chunk, (bytes, bytearray, memoryview)):
+            raise TypeError(f"a stream must give bytes, not {type(chunk).__name__}; open the file in binary mode")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def figure_bytes(figure: Any, artifact_file: str, save_kwargs: Mapping[str, Any] | None) -> bytes:  # noqa: ANN401 - matplotlib's or plotly's
+    """Return a figure as the bytes of a file of that name. Raises `TypeError` for what is no figure, or in no format that it has.
+
+    Whoever has a figure has imported its library: nothing is imported here.
+    """
+    extension = posixpath.splitext(artifact_file)[1]
+    if _is_instance(figure, "matplotlib.figure", "Figure"):
+        return _matplotlib_bytes(figure, extension, dict(save_kwargs or {}))
+    if _is_instance(figure, "plotly.graph_objects", "Figure"):
+        return _plotly_bytes(figure, extension, dict(save_kwargs or {}))
+    raise TypeError(f"a figure must be matplotlib's or plotly's, not {type(figure).__name__}")
+
+
+def _is_instance(value: object, module: str, name: str) -> bool:
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind is not None and isinstance(value, kind)
+
+
+def _matplotlib_bytes(figure: Any, extension: str, save_kwargs: dict[str, Any]) -> bytes:  # noqa: ANN401 - matplotlib's
+    import io  # noqa: PLC0415 - figures are rare
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, **{"format": extension.lstrip(".") or None, **save_kwargs})
+    return buffer.getvalue()
+
+
+def _plotly_bytes(figure: Any, extension: str, save_kwargs: dict[str, Any]) -> bytes:  # noqa: ANN401 - plotly's
+    if extension == ".html":
+        options = {"include_plotlyjs": "cdn", **save_kwargs}
+        options.pop("auto_open", None)  # of `write_html`: nobody looks at the file here
+        return str(figure.to_html(**options)).encode()
+    if extension not in PLOTLY_FORMATS:
+        raise TypeError(f"a plotly figure cannot be logged as {extension!r}; use .html, {', '.join(PLOTLY_FORMATS)}")
+    return bytes(figure.to_image(**{"format": extension.lstrip("."), **save_kwargs}))

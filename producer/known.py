@@ -1,0 +1,71 @@
+"""What this process knows of the experiments and runs of one store because it has read, made or deleted them itself.
+
+It saves round trips, and is no cache of the store: others may have changed what is here, so nobody is refused anything for what it says
+of a name or an id that it does not know.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from flightlog.schema.entities import Experiment, LifecycleStage
+from flightlog.schema.errors import InvalidParameter
+
+
+class Known:
+    """Experiments by id, the ids of runs that there are, and those of deleted runs."""
+
+    def __init__(self) -> None:
+        self.appending = threading.Lock()
+        """Held while a table of a run is read, extended and logged anew."""
+        self._runs: set[str] = set()
+        self._experiments: dict[str, Experiment] = {}
+        self._deleted_runs: set[str] = set()
+
+    def abandon(self) -> None:
+        """Start anew after a fork: whoever appended stayed with the parent."""
+        self.appending = threading.Lock()
+
+    def remember(self, experiment: Experiment) -> Experiment:
+        """Note an experiment as it is now, and return it."""
+        self._experiments[experiment.experiment_id] = experiment
+        return experiment
+
+    def experiment(self, experiment_id: str) -> Experiment | None:
+        """Return an experiment that is known to be active."""
+        found = self._experiments.get(experiment_id)
+        return found if found and found.lifecycle_stage == LifecycleStage.ACTIVE else None
+
+    def named(self, name: str) -> Experiment | None:
+        """Return the experiment that is known to have a name, also a deleted one."""
+        return next((experiment for experiment in self._experiments.values() if experiment.name == name), None)
+
+    def stage(self, experiment_id: str, stage: str) -> None:
+        """Note that an experiment was deleted or restored."""
+        if experiment_id in self._experiments:
+            self._experiments[experiment_id] = replace(self._experiments[experiment_id], lifecycle_stage=stage)
+
+    def forget(self, experiment_id: str) -> None:
+        """Note that an experiment is not what it was."""
+        self._experiments.pop(experiment_id, None)
+
+    def note_run(self, run_id: str) -> None:
+        """Note that there is a run."""
+        self._runs.add(run_id)
+
+    def has_run(self, run_id: str) -> bool:
+        """Say whether a run is known to be there; it may be deleted."""
+        return run_id in self._runs
+
+    def stage_run(self, run_id: str, stage: str) -> None:
+        """Note that a run is deleted or active."""
+        if stage == LifecycleStage.DELETED:
+            self._deleted_runs.add(run_id)
+        else:
+            self._deleted_runs.discard(run_id)
+
+    def check_active(self, run_id: str) -> None:
+        """Raise `InvalidParameter` for a run that is known to be deleted."""
+        if run_id in self._deleted_runs:
+            raise InvalidParameter(f"run {run_id} is deleted and cannot be changed; restore it with restore_run first")

@@ -1,0 +1,52 @@
+"""The fluent verbs under the longer path that MLflow scripts import them from."""
+
+from flightlog.producer.fluent import (
+    active_run,
+    delete_tag,
+    end_run,
+    get_artifact_uri,
+    log_artifact,
+    log_artifacts,
+    log_dict,
+    log_figure,
+    log_metric,
+    log_metrics,
+    log_param,
+    log_params,
+    log_stream,
+    log_text,
+    set_experiment,
+    set_tag,
+    set_tags,
+    start_run,
+)
+from flightlog.producer.run import ActiveRun
+from flightlog.reading import get_experiment, get_experiment_by_name, get_run, last_active_run, search_experiments, search_runs
+
+__all__ = [
+    "ActiveRun",
+    "active_run",
+    "delete_tag",
+    "end_run",
+    "get_artifact_uri",
+    "get_experiment",
+    "get_experiment_by_name",
+    "get_run",
+    "last_active_run",
+    "log_artifact",
+    "log_artifacts",
+    "log_dict",
+    "log_figure",
+    "log_metric",
+    "log_metrics",
+    "log_param",
+    "log_params",
+    "log_stream",
+    "log_text",
+    "search_experiments",
+    "search_runs",
+    "set_experiment",
+    "set_tag",
+    "set_tags",
+    "start_run",
+]

@@ -1,0 +1,1 @@
+"""Paths that MLflow scripts import constants from."""
