@@ -9,19 +9,23 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
 from flightlog.schema.errors import InvalidParameter
+from flightlog.schema.sampling import check_interval, check_node_id, check_samples
 
 FullPolicy = Literal["drop", "block", "raise"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
+T = TypeVar("T")
+
 MAX_PORT = 65_535
+FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 DEFAULT_FOLDER = "flightlogs"
 DATABASE_FILE = "tracking.db"
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
@@ -49,6 +53,10 @@ class Settings:
     start_worker: bool = True
     heartbeat: float = 30.0
     lost_after: float = 300.0
+    system_metrics: bool = False
+    system_metrics_interval: float = 10.0
+    system_metrics_samples: int = 1
+    system_metrics_node_id: str | None = None
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     log_format: LogFormat = "text"
@@ -72,10 +80,8 @@ class Settings:
             return value
 
         def flag(name: str, *, default: bool) -> bool:
-            raw = (environ.get(f"FLIGHTLOG_{name}") or "").lower()
-            if raw not in ("", "1", "0", "true", "false", "yes", "no"):
-                raise InvalidParameter(f"FLIGHTLOG_{name} must be true or false, not {raw!r}")
-            return raw in ("1", "true", "yes") if raw else default
+            raw = environ.get(f"FLIGHTLOG_{name}")
+            return _as_flag(raw, f"FLIGHTLOG_{name}") if raw else default
 
         policy = environ.get("FLIGHTLOG_SPOOL_FULL") or "drop"
         if policy not in ("drop", "block", "raise"):
@@ -102,11 +108,30 @@ class Settings:
             start_worker=flag("START_WORKER", default=True),
             heartbeat=heartbeat,
             lost_after=lost_after,
+            system_metrics=_either(environ, "ENABLE_SYSTEM_METRICS_LOGGING", _as_flag, default=False),
+            system_metrics_interval=_either(environ, "SYSTEM_METRICS_SAMPLING_INTERVAL", check_interval, default=10.0),
+            system_metrics_samples=_either(environ, "SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", check_samples, default=1),
+            system_metrics_node_id=_either(environ, "SYSTEM_METRICS_NODE_ID", check_node_id, default=None),
             metrics_port=_port(environ, "METRICS_PORT"),
             metrics_host=environ.get("FLIGHTLOG_METRICS_HOST") or "127.0.0.1",
             log_format=_choice(environ, "LOG_FORMAT", get_args(LogFormat), "text"),  # type: ignore[arg-type]  # one of the literals
             log_level=_choice(environ, "LOG_LEVEL", get_args(LogLevel), "info"),  # type: ignore[arg-type]  # one of the literals
         )
+
+
+def _either(environ: Mapping[str, str], name: str, read: Callable[[str, str], T], *, default: T) -> T:
+    """Return what our variable says or else MLflow's, as `read` understands it; `read` gets the variable's name for its error."""
+    for variable in (f"FLIGHTLOG_{name}", f"MLFLOW_{name}"):
+        raw = environ.get(variable)
+        if raw:
+            return read(raw, variable)
+    return default
+
+
+def _as_flag(raw: str, variable: str) -> bool:
+    if raw.lower() not in FLAGS:
+        raise InvalidParameter(f"{variable} must be true or false, not {raw!r}")
+    return FLAGS[raw.lower()]
 
 
 def _port(environ: Mapping[str, str], name: str) -> int | None:

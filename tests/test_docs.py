@@ -25,6 +25,7 @@ SAMPLES = {
     "lost_after": "90",
     "log_format": "json",
     "log_level": "debug",
+    "system_metrics": "true",
 }
 
 
