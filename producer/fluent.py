@@ -20,6 +20,7 @@ from flightlog.producer.context import active_runs, context, last_run_id
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.run import ActiveRun
 from flightlog.producer.snapshots import check_artifact_path
+from flightlog.producer.system import switches
 from flightlog.schema.entities import Experiment, LifecycleStage, Run, RunStatus
 from flightlog.schema.errors import FlightlogException, InvalidParameter, StoreUnavailable
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_id_for, new_run_id, now_ms
@@ -87,15 +88,19 @@ def start_run(
     parent_run_id: str | None = None,
     tags: Mapping[str, Any] | None = None,
     description: str | None = None,
-    log_system_metrics: bool | None = None,  # noqa: ARG001 - MLflow's signature
+    log_system_metrics: bool | None = None,
 ) -> ActiveRun:
-    """Start a run, or resume the one of `run_id`, and make it the active run of this context. Makes no round trip for a new run."""
+    """Start a run, or resume the one of `run_id`, and make it the active run of this context. Makes no round trip for a new run.
+
+    `log_system_metrics` has the machine's figures logged in the background; None leaves that to `enable_system_metrics_logging`.
+    """
     stack = active_runs.get()
     if stack and not nested:
         active = stack[-1].info.run_id
         raise FlightlogException(
             f"run {active} is already active; end it with end_run(), or start one inside it with start_run(nested=True)"
         )
+    sampled = switches.is_wanted(log_system_metrics)
     resumed = run_id or context.settings.run_id if not stack else run_id
     if resumed is not None:
         run = _resume(check_run_id(resumed), run_name, tags, description)
@@ -105,17 +110,23 @@ def start_run(
     active_runs.set((*stack, run))
     last_run_id.set(run.info.run_id)
     lifecycle.own(run)
+    if sampled:
+        switches.watch(run, resumed=resumed is not None)
     return run
 
 
-def attach(run_id: str) -> ActiveRun:
+def attach(run_id: str, log_system_metrics: bool | None = None) -> ActiveRun:
     """Make a run that another process has started the active one, without a round trip and without owning its status.
 
-    This is what ranks and spawned workers use: each process has its own writer, and nobody waits for anybody.
+    This is what ranks and spawned workers use: each process has its own writer, and nobody waits for anybody. `log_system_metrics` logs
+    the machine's figures under names that tell host and rank; None does so in the first rank of a host where it is switched on.
     """
+    sampled = switches.is_wanted(log_system_metrics, attached=True)
     run = ActiveRun(_starting().unread_run(check_run_id(run_id)), context.producer, owned=False)
     active_runs.set((*active_runs.get(), run))
     last_run_id.set(run_id)
+    if sampled:
+        switches.watch(run, attached=True)
     return run
 
 
