@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flightlog.producer import doorbell, snapshots
 from flightlog.producer.awaited import AwaitedArtifacts
@@ -27,6 +27,9 @@ from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCom
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
 from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id, check_value_length
 from flightlog.schema.settings import Location, Settings, absolute_location, without_password
+
+if TYPE_CHECKING:
+    from flightlog.producer.system.sampler import Sampler
 
 log = logging.getLogger("flightlog")
 
@@ -62,6 +65,7 @@ class Producer:
     def _begin(self) -> None:
         self._lock = threading.RLock()  # a signal handler may come back here
         self._closing: list[Journal] = []
+        self._samplers: dict[str, Sampler] = {}
         self._spawned: doorbell.Spawned | None = None
         self._next_try = 0.0
         self._retry = FIRST_RETRY
@@ -139,8 +143,18 @@ class Producer:
         """Record that a new attempt begins at a step: what earlier ones logged from there on is hidden by default."""
         return self._record(check_run_id(run_id), e.RunRewound, step=as_step(step))
 
+    def sample(self, run_id: str, sampler: Sampler) -> Sampler | None:
+        """Start what logs system metrics to a run, unless something does so already. It is stopped before the run's end is recorded."""
+        if self._samplers.setdefault(run_id, sampler) is not sampler:
+            return None
+        sampler.start()
+        return sampler
+
     def end(self, run_id: str, status: str, end_time: int | None = None, reason: str | None = None) -> RunOperations:
         """Record that a run ended, and close its journal. `end_time` is ms since the epoch, now by default."""
+        sampler = self._samplers.pop(run_id, None)
+        if sampler is not None:
+            sampler.stop()
         recorder = self.recorder(check_run_id(run_id))
         stamp = monotone_ms()
         event = _build(
@@ -414,6 +428,8 @@ class Producer:
 
     def close(self) -> None:
         """Say that this process writes no more; how far the store is can still be seen."""
+        while self._samplers:
+            self._samplers.popitem()[1].stop()
         for journal in self._journals():
             self._close_journal(journal)
         if self._spawned is not None:

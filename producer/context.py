@@ -7,7 +7,7 @@ import os
 import threading
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flightlog.producer.caretaker import Caretaker
 from flightlog.schema.entities import Experiment, Run
@@ -53,6 +53,8 @@ class Context:
         self.experiment_id: str | None = None
         self.experiment_name: str | None = None
         self.synchronous: bool | None = None
+        self.chosen: dict[str, Any] = {}
+        """Settings that calls have changed, by their names."""
         self.lookup: Lookup | None = None
 
     @property

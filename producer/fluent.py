@@ -19,6 +19,7 @@ from flightlog.producer.documents import Readable, dictionary_bytes, figure_byte
 from flightlog.producer.experiments import experiment_by_id, experiment_by_name, experiment_of_run
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.run import ActiveRun
+from flightlog.producer.system import switches
 from flightlog.schema.artifact_paths import check_artifact_path
 from flightlog.schema.entities import Experiment, LifecycleStage, Run, RunStatus
 from flightlog.schema.errors import FlightlogException, InvalidParameter, StoreUnavailable
@@ -70,15 +71,17 @@ def start_run(
     parent_run_id: str | None = None,
     tags: Mapping[str, Any] | None = None,
     description: str | None = None,
-    log_system_metrics: bool | None = None,  # noqa: ARG001 - MLflow's signature
+    log_system_metrics: bool | None = None,
 ) -> ActiveRun:
     """Start a run, or resume the one of `run_id` or else of `MLFLOW_RUN_ID`, and make it the active run of this context.
 
-    Makes no round trip for a new run, unless its experiment is given by an id that this process does not know.
+    Makes no round trip for a new run, unless its experiment is given by an id that this process does not know. `log_system_metrics` has
+    the machine's figures logged in the background; None leaves that to `enable_system_metrics_logging`.
     """
     stack = active_runs.get()
     if stack and not nested:
         raise FlightlogException(_already_active(stack[-1]))
+    sampled = switches.is_wanted(log_system_metrics)
     resumed = run_id or context.take_run_id()
     if resumed is not None:
         run = _resume(check_run_id(resumed), run_name, tags, description)
@@ -88,17 +91,23 @@ def start_run(
     active_runs.set((*stack, run))
     last_run_id.set(run.info.run_id)
     lifecycle.own(run)
+    if sampled:
+        switches.watch(run, resumed=resumed is not None)
     return run
 
 
-def attach(run_id: str) -> ActiveRun:
+def attach(run_id: str, log_system_metrics: bool | None = None) -> ActiveRun:
     """Make a run that another process has started the active one, without a round trip and without owning its status.
 
-    This is what ranks and spawned workers use: each process has its own writer, and nobody waits for anybody.
+    This is what ranks and spawned workers use: each process has its own writer, and nobody waits for anybody. `log_system_metrics` logs
+    the machine's figures under names that tell host and rank; None does so in the first rank of a host where it is switched on.
     """
+    sampled = switches.is_wanted(log_system_metrics, attached=True)
     run = ActiveRun(_starting().unread_run(check_run_id(run_id)), context.producer, owned=False)
     active_runs.set((*active_runs.get(), run))
     last_run_id.set(run_id)
+    if sampled:
+        switches.watch(run, attached=True)
     return run
 
 

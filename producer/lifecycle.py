@@ -82,6 +82,8 @@ def _record_end(run: ActiveRun, status: str, reason: str | None) -> RunOperation
     run.ended = True
     if run.owner == os.getpid():
         return run.producer.end(run.info.run_id, status, reason=reason)
+    if run.sampler is not None:
+        run.sampler.stop()
     run.producer.close_subject(run.info.run_id)
     return NOTHING
 

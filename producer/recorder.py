@@ -57,6 +57,15 @@ class Recorder:
             sequence = self.journal.append(pack_metrics(time, step, flat[start : start + 2 * MAX_POINTS]))
         return sequence
 
+    def sample(self, metrics: Mapping[str, float], step: int, timestamp: int) -> int:
+        """Record several metrics of the machine, as `metrics` does those of the script. Without room for them they are dropped and counted.
+
+        Whatever the policy for a full spool: nobody's training waits or fails for them.
+        """
+        markers = [self._marker_of(key) or self._define(key) for key in metrics]
+        flat = [part for marker, value in zip(markers, metrics.values(), strict=True) for part in (marker[3:], value)]
+        return self.journal.append(pack_metrics(timestamp, step, flat), last=True)
+
     def _define(self, key: str) -> bytes:
         try:
             check_key("metric", key)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from flightlog.producer.client import Producer
+    from flightlog.producer.system.sampler import Sampler
 
 
 class ActiveRun(Run):
@@ -28,6 +29,8 @@ class ActiveRun(Run):
         self.producer = producer
         self.owner = os.getpid() if owned else None
         self.ended = False
+        self.sampler: Sampler | None = None
+        """What logs system metrics to the run by this handle."""
         self.recorder = producer.recorder(run.info.run_id)
 
     def rewind(self, step: int) -> None:

@@ -9,20 +9,24 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 from urllib.parse import unquote, urlsplit
 
 from flightlog.schema.errors import InvalidParameter
+from flightlog.schema.sampling import check_interval, check_node_id, check_samples
 
 FullPolicy = Literal["drop", "block", "raise"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LoggingLevel = Literal["debug", "info", "warning", "error", "critical"]
 
+T = TypeVar("T")
+
 MAX_PORT = 65_535
+FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 DEFAULT_FOLDER = "flightlogs"
 DATABASE_FILE = "tracking.db"
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
@@ -52,6 +56,10 @@ class Settings:
     start_worker: bool = True
     heartbeat: float = 30.0
     lost_after: float = 300.0
+    system_metrics: bool = False
+    system_metrics_interval: float = 10.0
+    system_metrics_samples: int = 1
+    system_metrics_node_id: str | None = None
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     log_format: LogFormat = "text"
@@ -78,11 +86,9 @@ class Settings:
                 raise InvalidParameter(f"FLIGHTLOG_{name} must be a number that is not negative, not {raw!r}")
             return value
 
-        def flag(name: str, *, default: bool, of_mlflow: str | None = None) -> bool:
-            raw = (environ.get(f"FLIGHTLOG_{name}") or (of_mlflow and environ.get(f"MLFLOW_{of_mlflow}")) or "").lower()
-            if raw not in ("", "1", "0", "true", "false", "yes", "no"):
-                raise InvalidParameter(f"FLIGHTLOG_{name} must be true or false, not {raw!r}")
-            return raw in ("1", "true", "yes") if raw else default
+        def flag(name: str, *, default: bool) -> bool:
+            raw = environ.get(f"FLIGHTLOG_{name}")
+            return _as_flag(raw, f"FLIGHTLOG_{name}") if raw else default
 
         policy = environ.get("FLIGHTLOG_SPOOL_FULL") or "drop"
         if policy not in ("drop", "block", "raise"):
@@ -100,33 +106,45 @@ class Settings:
             experiment_name=text("EXPERIMENT_NAME"),
             experiment_id=text("EXPERIMENT_ID"),
             run_id=text("RUN_ID"),
-            asynchronous=flag("ASYNC", default=True, of_mlflow="ENABLE_ASYNC_LOGGING"),
+            asynchronous=_either(environ, "ASYNC", _as_flag, default=True, of_mlflow="ENABLE_ASYNC_LOGGING"),
             exit_timeout=number("EXIT_TIMEOUT", 10.0),
             sync_timeout=number("SYNC_TIMEOUT", 30.0),
             spool_limit=int(number("SPOOL_LIMIT", 16 << 30)),
             spool_full=policy,  # type: ignore[arg-type]  # checked above
             follow_links=flag("FOLLOW_LINKS", default=False),
-            progress_bar=_progress_bar(environ),
+            progress_bar=_either(environ, "PROGRESS_BAR", _as_flag, default=None, of_mlflow="ENABLE_ARTIFACTS_PROGRESS_BAR"),
             worker_idle=number("WORKER_IDLE", 10.0),
             start_worker=flag("START_WORKER", default=True),
             heartbeat=heartbeat,
             lost_after=lost_after,
+            system_metrics=_either(environ, "ENABLE_SYSTEM_METRICS_LOGGING", _as_flag, default=False),
+            system_metrics_interval=_either(environ, "SYSTEM_METRICS_SAMPLING_INTERVAL", check_interval, default=10.0),
+            system_metrics_samples=_either(environ, "SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", check_samples, default=1),
+            system_metrics_node_id=_either(environ, "SYSTEM_METRICS_NODE_ID", check_node_id, default=None),
             metrics_port=_port(environ, "METRICS_PORT"),
             metrics_host=environ.get("FLIGHTLOG_METRICS_HOST") or "127.0.0.1",
             log_format=_choice(environ, "LOG_FORMAT", get_args(LogFormat), "text"),  # type: ignore[arg-type]  # one of the literals
             log_level=_choice(environ, "LOG_LEVEL", get_args(LogLevel), "info"),  # type: ignore[arg-type]  # one of the literals
             logging_level=_level(text("LOGGING_LEVEL")),
             run_context=text("RUN_CONTEXT"),
-            truncate_long_values=flag("TRUNCATE_LONG_VALUES", default=True, of_mlflow="TRUNCATE_LONG_VALUES"),
+            truncate_long_values=_either(environ, "TRUNCATE_LONG_VALUES", _as_flag, default=True),
             artifact_location_max_length=int(number("ARTIFACT_LOCATION_MAX_LENGTH", 2048, of_mlflow=True)),
         )
 
 
-def _progress_bar(environ: Mapping[str, str]) -> bool | None:
-    raw = (environ.get("FLIGHTLOG_PROGRESS_BAR") or environ.get("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR") or "").lower()
-    if raw not in ("", "1", "0", "true", "false", "yes", "no"):
-        raise InvalidParameter(f"FLIGHTLOG_PROGRESS_BAR must be true or false, not {raw!r}")
-    return raw in ("1", "true", "yes") if raw else None
+def _either(environ: Mapping[str, str], name: str, read: Callable[[str, str], T], *, default: T, of_mlflow: str | None = None) -> T:
+    """Return what our variable says or else MLflow's, as `read` understands it; `read` gets the variable's name for its error."""
+    for variable in (f"FLIGHTLOG_{name}", f"MLFLOW_{of_mlflow or name}"):
+        raw = environ.get(variable)
+        if raw:
+            return read(raw, variable)
+    return default
+
+
+def _as_flag(raw: str, variable: str) -> bool:
+    if raw.lower() not in FLAGS:
+        raise InvalidParameter(f"{variable} must be true or false, not {raw!r}")
+    return FLAGS[raw.lower()]
 
 
 def _port(environ: Mapping[str, str], name: str) -> int | None:

@@ -29,6 +29,7 @@ SAMPLES = {
     "log_level": "debug",
     "logging_level": "debug",
     "truncate_long_values": "false",
+    "system_metrics": "true",
 }
 
 

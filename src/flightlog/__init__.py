@@ -39,6 +39,13 @@ from flightlog.producer.fluent import (
     start_run,
 )
 from flightlog.producer.run import ActiveRun
+from flightlog.producer.system.switches import (
+    disable_system_metrics_logging,
+    enable_system_metrics_logging,
+    set_system_metrics_node_id,
+    set_system_metrics_samples_before_logging,
+    set_system_metrics_sampling_interval,
+)
 from flightlog.schema.errors import FlightlogException, MlflowException
 
 if TYPE_CHECKING:
@@ -105,7 +112,9 @@ __all__ = [
     "delete_experiment_tag",
     "delete_run",
     "delete_tag",
+    "disable_system_metrics_logging",
     "doctor",
+    "enable_system_metrics_logging",
     "end_run",
     "entities",
     "exceptions",
@@ -141,6 +150,9 @@ __all__ = [
     "set_experiment",
     "set_experiment_tag",
     "set_experiment_tags",
+    "set_system_metrics_node_id",
+    "set_system_metrics_samples_before_logging",
+    "set_system_metrics_sampling_interval",
     "set_tag",
     "set_tags",
     "set_tracking_uri",

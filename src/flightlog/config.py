@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from flightlog.producer.context import context
 from flightlog.producer.fluent import get_tracking_uri, is_tracking_uri_set, set_tracking_uri
+from flightlog.producer.system.switches import (
+    disable_system_metrics_logging,
+    enable_system_metrics_logging,
+    set_system_metrics_node_id,
+    set_system_metrics_samples_before_logging,
+    set_system_metrics_sampling_interval,
+)
 
-__all__ = ["enable_async_logging", "get_tracking_uri", "is_tracking_uri_set", "set_tracking_uri"]
+__all__ = [
+    "disable_system_metrics_logging",
+    "enable_async_logging",
+    "enable_system_metrics_logging",
+    "get_tracking_uri",
+    "is_tracking_uri_set",
+    "set_system_metrics_node_id",
+    "set_system_metrics_samples_before_logging",
+    "set_system_metrics_sampling_interval",
+    "set_tracking_uri",
+]
 
 
 def enable_async_logging(enable: bool = True) -> None:
