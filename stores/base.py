@@ -111,7 +111,9 @@ class Portion:
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_SAMPLE:
-            raise InvalidParameter(f"sample must be at least {LEAST_SAMPLE}, for the first, last, least and greatest point, not {self.sample}")
+            raise InvalidParameter(
+                f"sample must be at least {LEAST_SAMPLE}, for the first, last, least and greatest point, not {self.sample}"
+            )
 
 
 ALL_POINTS = Portion()

@@ -42,6 +42,7 @@ from flightlog.schema.errors import FlightlogException, MlflowException
 if TYPE_CHECKING:
     from flightlog import artifacts, config, entities, exceptions, tracking
     from flightlog.client import Client, MlflowClient
+    from flightlog.histories import get_metric_histories, stream_metric_histories
     from flightlog.reading import (
         create_experiment,
         delete_experiment,
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "Client": "flightlog.client",
     "MlflowClient": "flightlog.client",
+    **dict.fromkeys(("get_metric_histories", "stream_metric_histories"), "flightlog.histories"),
     **dict.fromkeys(
         (
             "create_experiment",
@@ -110,6 +112,7 @@ __all__ = [
     "get_attempts",
     "get_experiment",
     "get_experiment_by_name",
+    "get_metric_histories",
     "get_parent_run",
     "get_run",
     "get_tracking_uri",
@@ -136,6 +139,7 @@ __all__ = [
     "set_tags",
     "set_tracking_uri",
     "start_run",
+    "stream_metric_histories",
     "tracking",
 ]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Engine, Select, literal, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, literal, select
 
 from flightlog.schema.fold import hidden_steps
 from flightlog.stores import sampling, series
@@ -77,7 +77,9 @@ def _plan(connection: Connection, run_ids: Sequence[str], keys: Sequence[str] | 
     floors: Floors = {run: hidden_steps(attempts) for run, attempts in later.items()}
     wanted = None if keys is None else find_numbers(connection, metric_names.c.name, keys)
     groups: dict[tuple[int, int], list[Chunk]] = {}
-    for item in _chunks(connection, sorted(numbers.values()), wanted, portion, bool(floors)):
+    # SQLite reads the whole row for what stands behind the body, so the attempt is left alone where there is one only
+    attempt = chunk.attempt if floors else literal(0)
+    for item in _chunks(connection, attempt, sorted(numbers.values()), wanted, portion):
         groups.setdefault((item.run, item.metric), []).append(item)
     names = _names(connection, {metric for _, metric in groups})
     run_ids_of = {number: run_id for run_id, number in numbers.items()}
@@ -91,12 +93,10 @@ def _places(items: Iterable[str]) -> dict[str, int]:
 
 
 def _chunks(
-    connection: Connection, numbers: Sequence[int], metrics: Mapping[str, int] | None, portion: Portion, is_attempt_needed: bool
+    connection: Connection, attempt: ColumnElement[int], numbers: Sequence[int], metrics: Mapping[str, int] | None, portion: Portion
 ) -> Iterator[Chunk]:
     """Yield the chunks of runs and metrics that may have points asked for."""
-    # SQLite reads the whole row for what stands behind the body, so the attempt is left alone where there is one only
-    attempt = chunk.attempt if is_attempt_needed else literal(0)
-    query = select(chunk.id, chunk.run, chunk.metric, chunk["count"], chunk.min_step, chunk.max_step, attempt)
+    query: Select[Any] = select(chunk.id, chunk.run, chunk.metric, chunk["count"], chunk.min_step, chunk.max_step, attempt)
     query = _limited(query, portion)
     if metrics is not None and len(metrics) <= MAX_LIST:
         query = query.where(chunk.metric.in_(sorted(metrics.values())))
@@ -162,7 +162,7 @@ def _in_batches(pieces: Iterable[Piece], batch_points: int) -> Iterator[list[Pie
 def _read(connection: Connection, pieces: Sequence[Piece], portion: Portion) -> Histories:
     """Read pieces into the columns of one batch."""
     every = [item.id for piece in pieces for item in piece.chunks]
-    bodies = {number: body for number, body in fetch(connection, select(chunk.id, chunk.body), chunk.id, every)}
+    bodies: dict[int, bytes] = {row[0]: row[1] for row in fetch(connection, select(chunk.id, chunk.body), chunk.id, every)}
     size = sum(piece.size if portion.sample is None else min(piece.size, portion.sample) for piece in pieces)
     room = _empty(size)
     owners: list[Owner] = []
