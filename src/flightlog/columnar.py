@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,6 +58,11 @@ def arrow() -> Any:  # noqa: ANN401 - pyarrow has no types
     except ImportError as error:
         raise FlightlogException('pyarrow is not installed; install it with: pip install "flightlog[arrow]"') from error
     return pa
+
+
+def has_arrow() -> bool:
+    """Say whether pyarrow is installed."""
+    return find_spec("pyarrow") is not None
 
 
 def pandas() -> Any:  # noqa: ANN401 - the module
