@@ -182,18 +182,21 @@ def _read_piece(piece: Piece, bodies: Mapping[int, bytes], room: History, portio
     if piece.is_plain:
         decode_into(bodies[piece.chunks[0].id], _part(room, 0, piece.size))
         return piece.size
-    parts = [series.before(_decoded(item, bodies), floor) for item, floor in zip(piece.chunks, piece.floors, strict=True)]
-    visible = series.between(series.merged(parts), portion.start_step, portion.end_step)
+    visible = series.between(_visible(piece, bodies), portion.start_step, portion.end_step)
     found = sampling.sampled(visible, portion.sample)
     for column, place in ((found.step, room.step), (found.timestamp, room.timestamp), (found.value, room.value)):
         place[: len(found)] = column
     return len(found)
 
 
-def _decoded(item: Chunk, bodies: Mapping[int, bytes]) -> History:
-    history = _empty(item.size)
-    decode_into(bodies[item.id], history)
-    return history
+def _visible(piece: Piece, bodies: Mapping[int, bytes]) -> History:
+    """Return the points of a piece that no later attempt hides, in order."""
+    room, end = _empty(piece.size), 0
+    for item, floor in zip(piece.chunks, piece.floors, strict=True):
+        part = _part(room, end, end + item.size)
+        decode_into(bodies[item.id], part)
+        end += len(series.before(part, floor))
+    return series.ordered(_part(room, 0, end))
 
 
 def _empty(size: int) -> History:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ DOTS = 2
 MARKERS = "*o+x#@%&"
 """What tells lines apart where there are no colours."""
 COLORS = ("bright_blue", "bright_yellow", "bright_green", "bright_magenta", "bright_cyan", "bright_red", "white")
+MOST_DIGITS = 1e9
 BRAILLE = 0x2800
 UPPER, LOWER = 0b00011011, 0b11100100
 """The bits of the dots in the upper and in the lower half of a character."""
@@ -46,14 +48,14 @@ def plot(title: str, lines: Sequence[Line], width: int, height: int = HEIGHT) ->
     colored, ascii_only = has_colors(), not speaks_unicode()
     figure = plotille.Figure()
     figure.width, figure.height, figure.origin = width, height, False
-    figure.with_colors, figure.x_label, figure.y_label = colored, "step", ""
+    figure.with_colors, figure.x_label, figure.y_label = colored, "step", output.visible(title)
     figure.register_label_formatter(float, _label)
     for place, line in enumerate(lines):
         x, y = path(line.envelope)
         marker = MARKERS[place % len(MARKERS)] if len(lines) > 1 and not colored else None
         figure.plot(x, y, lc=COLORS[place % len(COLORS)] if colored else None, label=output.visible(line.label), marker=marker)
     _set_limits(figure, lines)
-    text = f"{output.visible(title)}\n{figure.show(legend=len(lines) > 1)}"
+    text: str = figure.show(legend=len(lines) > 1)
     return in_ascii(text) if ascii_only else text
 
 
@@ -86,8 +88,12 @@ def _apart(low: float, high: float) -> tuple[float, float]:
     return low - space, high + space
 
 
-def _label(value: float, chars: int, delta: float, left: bool = False) -> str:  # noqa: ARG001 - as plotille calls it
-    text = f"{value:.{max(chars - 6, 1)}g}"
+def _label(value: float, chars: int, delta: float, left: bool = False) -> str:
+    """Return a number on an axis, with as many digits as an axis that is `delta` long needs, where there is room for them."""
+    decimals = max(0, 3 - math.floor(math.log10(delta))) if delta > 0 else 6
+    text = f"{value:.{decimals}f}".rstrip("0").rstrip(".") if decimals and abs(value) < MOST_DIGITS else f"{value:.0f}"
+    if len(text) > chars or (value and not float(text)):
+        text = f"{value:.{max(chars - 7, 1)}g}"
     return text.ljust(chars) if left else text.rjust(chars)
 
 
