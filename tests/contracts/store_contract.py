@@ -760,6 +760,19 @@ class StoreContract(ABC):
         assert list(found) == [(RUN, "loss"), (OTHER_RUN, "odd"), (OTHER_RUN, "loss")]
         assert [*store.metric_histories([RUN], []), *store.metric_histories([], None), *store.metric_histories(["c" * 32])] == []
 
+    def test_points_of_one_step_that_came_apart_are_in_order_of_their_times(self, store: Store) -> None:
+        store.apply([block(RUN, metric("loss", 1.0, 4, 3), metric("loss", 2.0, 5, 3))])
+        store.apply([block(RUN, metric("loss", 3.0, 5, 1), metric("loss", 4.0, 6, 1), first=2)])
+        [batch] = store.metric_histories([RUN])
+        assert (batch.owners, batch.bounds.tolist()) == ([(RUN, "loss")], [0, 4])
+        assert batch.points.value.tolist() == [1.0, 3.0, 2.0, 4.0]
+
+    def test_chunks_that_lie_apart_are_one_history(self, store: Store) -> None:
+        for turn in range(3):
+            store.apply([block(RUN, *losses(2 * turn, 2 * turn + 1), first=2 * turn)])
+        [batch] = store.metric_histories([RUN])
+        assert (batch.owners, batch.bounds.tolist()) == ([(RUN, "loss")], [0, 6])
+
     def test_histories_come_in_batches_of_about_the_size_asked_for(self, store: Store) -> None:
         self.fill(store)
         sizes = [len(batch.points) for batch in store.metric_histories([RUN], batch_points=150)]

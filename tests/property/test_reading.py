@@ -34,7 +34,7 @@ def rank(history: History) -> list[int]:
     return [int(item) for item in series.value_ranks(history.value[~np.isnan(history.value)])]
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(st.data(), portions, st.none() | st.lists(st.sampled_from([*KEYS, "none"]), max_size=4), st.integers(1, 20))
 def test_many_histories_are_those_of_each_by_itself(
     data: st.DataObject, portion: Portion, keys: list[str] | None, batch_points: int
@@ -53,7 +53,7 @@ def test_many_histories_are_those_of_each_by_itself(
                 pass
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(long_values, st.integers(4, 30))
 @example([float("nan")] * 20, 4)
 @example([1.0, float("nan"), float("inf"), float("inf"), 2.0, 3.0], 4)
@@ -74,7 +74,7 @@ def test_a_sample_is_always_the_same(found: list[float], size: int) -> None:
     assert again[0] == again[1]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.data(), st.integers(1, 20))
 def test_all_formats_have_the_same_points_in_the_same_order(data: st.DataObject, batch_points: int) -> None:
     memory = applied(open_store("memory:"), [[item] for item in data.draw(lives())])
