@@ -15,8 +15,13 @@ import numpy.typing as npt
 
 from flightlog.schema.blocks import Block
 from flightlog.schema.entities import Attempt, DeadLetter, Experiment, Metric, PagedList, Run, WriterStatus
+from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId
+
+LEAST_SAMPLE = 4
+BATCH_POINTS = 1_000_000
+"""About so many points are in a batch of histories: 24 MB."""
 
 WriterKey = tuple[str, WriterId]
 """Subject and writer: what has a position."""
@@ -74,6 +79,44 @@ class Envelope:
     max: npt.NDArray[np.float64]
     first: npt.NDArray[np.float64]
     last: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Points of several metrics in columns: those of `owners[i]`, a run id and a key, are the rows from `bounds[i]` to `bounds[i + 1]`."""
+
+    owners: list[tuple[str, str]]
+    bounds: npt.NDArray[np.int64]
+    points: History
+
+    def __iter__(self) -> Iterator[tuple[str, str, History]]:
+        """Yield run id, key and points of each metric."""
+        step, timestamp, value = self.points.step, self.points.timestamp, self.points.value
+        places = zip(self.owners, self.bounds[:-1].tolist(), self.bounds[1:].tolist(), strict=True)
+        for (run_id, key), start, end in places:
+            yield run_id, key, History(step[start:end], timestamp[start:end], value[start:end])
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Which points of a metric are read: steps from `start_step` to `end_step` inclusive, of an attempt as `metric_history` says.
+
+    With `sample` no more than so many of them, at least 4: see `sampling.sampled`.
+    """
+
+    start_step: int | None = None
+    end_step: int | None = None
+    attempt: int | None = None
+    sample: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < LEAST_SAMPLE:
+            raise InvalidParameter(
+                f"sample must be at least {LEAST_SAMPLE}, for the first, last, least and greatest point, not {self.sample}"
+            )
+
+
+ALL_POINTS = Portion()
 
 
 @dataclass(frozen=True)
@@ -184,6 +227,19 @@ class RunReader(Protocol):
         self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None, attempt: int | None = None
     ) -> History:
         """Return the points of a metric, steps from `start_step` to `end_step` inclusive, as arrays; of an attempt as `metric_history`."""
+
+    def metric_histories(
+        self,
+        run_ids: Sequence[str],
+        keys: Sequence[str] | None = None,
+        portion: Portion = ALL_POINTS,
+        batch_points: int = BATCH_POINTS,
+    ) -> Iterator[Histories]:
+        """Yield the histories of many runs and keys, all keys for None, in batches of about so many points.
+
+        They come in the order of `run_ids`, and of `keys` or else of the keys' code points; each run and key counts once, and what has no
+        points is left out. A long history may go on in the next batch; one that is sampled does not. A batch has a point at least.
+        """
 
     def envelope(
         self,

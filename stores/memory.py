@@ -32,8 +32,21 @@ from flightlog.schema.filters.order import parse_experiment_order, parse_run_ord
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
 from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, is_visible, set_lifecycle
 from flightlog.schema.ids import WriterId, now_ms
-from flightlog.stores import series
-from flightlog.stores.base import Applied, Envelope, Gap, History, Outcome, PendingArtifact, Tombstone, WriterKey
+from flightlog.stores import sampling, series
+from flightlog.stores.base import (
+    ALL_POINTS,
+    BATCH_POINTS,
+    Applied,
+    Envelope,
+    Gap,
+    Histories,
+    History,
+    Outcome,
+    PendingArtifact,
+    Portion,
+    Tombstone,
+    WriterKey,
+)
 from flightlog.stores.batches import after_positions, due, end_of, event_letter, experiment_of, gap_letter, lost_block
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment, purge_refusal
 from flightlog.stores.purging import PURGES, founding, portions, purge_of, survivors
@@ -290,6 +303,24 @@ class MemoryStore:
             np.array([point.value for point in points], np.float64),
         )
         return series.between(series.ordered(history), start_step, end_step)
+
+    def metric_histories(
+        self,
+        run_ids: Sequence[str],
+        keys: Sequence[str] | None = None,
+        portion: Portion = ALL_POINTS,
+        batch_points: int = BATCH_POINTS,
+    ) -> Iterator[Histories]:
+        """See `RunReader.metric_histories`."""
+        owners = [(run_id, key) for run_id in dict.fromkeys(run_ids) for key in dict.fromkeys(self._keys(run_id) if keys is None else keys)]
+        return sampling.batches(((owner, self._portion(*owner, portion)) for owner in owners), batch_points)
+
+    @_one_at_a_time
+    def _keys(self, run_id: str) -> list[str]:
+        return sorted(self._runs[run_id].history) if run_id in self._runs else []
+
+    def _portion(self, run_id: str, key: str, portion: Portion) -> History:
+        return sampling.sampled(self.metric_arrays(run_id, key, portion.start_step, portion.end_step, portion.attempt), portion.sample)
 
     def _points(self, run_id: str, key: str, attempt: int | None) -> list[Point]:
         run = self._runs.get(run_id)

@@ -69,11 +69,11 @@ def merged(parts: Sequence[History]) -> History:
 _EMPTY = History(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
-def to_metrics(key: str, history: History) -> list[Metric]:
+def to_metrics(key: str, history: History, run_id: str | None = None) -> list[Metric]:
     """Return a history as entities, ordered by (timestamp, step, value) as MLflow does."""
     order = np.lexsort((value_ranks(history.value), history.step, history.timestamp))
     columns = (history.value[order].tolist(), history.timestamp[order].tolist(), history.step[order].tolist())
-    return [Metric(key, value, timestamp, step) for value, timestamp, step in zip(*columns, strict=True)]
+    return [Metric(key, value, timestamp, step, run_id=run_id) for value, timestamp, step in zip(*columns, strict=True)]
 
 
 def points(history: History) -> Envelope:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         set_experiment_tag,
         set_experiment_tags,
     )
+    from flightlog.histories import get_metric_histories, stream_metric_histories
     from flightlog.images import Image, log_image
     from flightlog.reading import (
         delete_run,
@@ -85,6 +86,7 @@ _LAZY = {
         "experiments": (
             "create_experiment delete_experiment delete_experiment_tag restore_experiment set_experiment_tag set_experiment_tags"
         ),
+        "histories": "get_metric_histories stream_metric_histories",
         "images": "Image log_image",
         "reading": (
             "delete_run get_attempts get_experiment get_experiment_by_name get_parent_run get_run last_active_run restore_run "
@@ -124,6 +126,7 @@ __all__ = [
     "get_attempts",
     "get_experiment",
     "get_experiment_by_name",
+    "get_metric_histories",
     "get_parent_run",
     "get_run",
     "get_tracking_uri",
@@ -157,6 +160,7 @@ __all__ = [
     "set_tags",
     "set_tracking_uri",
     "start_run",
+    "stream_metric_histories",
     "tracking",
 ]
 

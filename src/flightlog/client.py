@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flightlog import experiments, reading
+from flightlog import experiments, histories, reading
 from flightlog.artifacts import artifacts_of
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
@@ -32,10 +32,11 @@ from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_experiment_id, check_key, check_run_id
 from flightlog.schema.names import PARENT_TAG, RUN_NAME_TAG
-from flightlog.stores.base import RunReader
+from flightlog.stores.base import Envelope, History, Portion, RunReader
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 class Client:
@@ -244,6 +245,51 @@ class Client:
         that attempt are returned and no others.
         """
         return PagedList(self._reader.metric_history(run_id, key, attempt))
+
+    def get_metric_histories(
+        self,
+        run_ids: histories.Ids,
+        keys: histories.Keys = None,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        attempt: int | None = None,
+        sample: int | None = None,
+        output_format: str = "pandas",
+    ) -> Any:  # noqa: ANN401 - one of several formats
+        """See `flightlog.get_metric_histories`."""
+        return histories.histories_from(self._reader, run_ids, keys, Portion(start_step, end_step, attempt, sample), output_format)
+
+    def stream_metric_histories(
+        self,
+        run_ids: histories.Ids,
+        keys: histories.Keys = None,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        attempt: int | None = None,
+        sample: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """See `flightlog.stream_metric_histories`."""
+        return histories.stream_from(self._reader, run_ids, keys, Portion(start_step, end_step, attempt, sample))
+
+    def metric_arrays(
+        self, run_id: str, key: str, start_step: int | None = None, end_step: int | None = None, attempt: int | None = None
+    ) -> History:
+        """Return the points of a metric as the arrays `step`, `timestamp` (ms since the epoch) and `value`, ordered by step."""
+        return self._reader.metric_arrays(run_id, key, start_step, end_step, attempt)
+
+    def metric_envelope(
+        self,
+        run_id: str,
+        key: str,
+        buckets: int = 1000,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        attempt: int | None = None,
+    ) -> Envelope:
+        """Return the points of a metric in at most `buckets` buckets of equally many steps: count, min, max, first and last of each."""
+        return self._reader.envelope(run_id, key, buckets, start_step, end_step, attempt)
 
     def log_artifact(
         self, run_id: str, local_path: str | Path, artifact_path: str | None = None, synchronous: bool | None = None

@@ -135,6 +135,13 @@ def decode_all(bodies: Iterable[bytes]) -> History:
     return ordered(history)
 
 
+def decode_into(body: bytes, room: History) -> None:
+    """Decode what `encode` made into arrays, which must be as long as it. Raises `DecodeError`."""
+    if _count(body) != len(room):
+        raise DecodeError("malformed", f"a chunk of history has {_count(body)} points and should have {len(room)}")
+    _decode_into(body, room.step, room.timestamp, room.value)
+
+
 def _count(body: bytes) -> int:
     """Return how many points a chunk says that it holds."""
     if len(body) < _HEADER.size or not 0 < body[0] <= FORMAT_VERSION:

@@ -23,11 +23,24 @@ from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, WriterId, experiment_sub
 from flightlog.stores import series, verify
 from flightlog.stores.archive import Merge
 from flightlog.stores.artifacts import open_artifacts
-from flightlog.stores.base import Applied, Envelope, Gap, History, Outcome, PendingArtifact, Tombstone, WriterKey
+from flightlog.stores.base import (
+    ALL_POINTS,
+    BATCH_POINTS,
+    Applied,
+    Envelope,
+    Gap,
+    Histories,
+    History,
+    Outcome,
+    PendingArtifact,
+    Portion,
+    Tombstone,
+    WriterKey,
+)
 from flightlog.stores.batches import after_positions, experiment_of, lost_block
 from flightlog.stores.purging import portions
 from flightlog.stores.replay import Tell
-from flightlog.stores.sql import archives, attempts, compaction, deleted, late_events, ledger, projector, purge, queries, repair
+from flightlog.stores.sql import archives, attempts, bulk, compaction, deleted, late_events, ledger, projector, purge, queries, repair
 from flightlog.stores.sql.archives import Sealed
 from flightlog.stores.sql.deleted import DeletedExperiment, DeletedRun
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, reading_once, write
@@ -152,6 +165,16 @@ class SqlStore:
         """See `RunReader.metric_arrays`."""
         with reading(self._engine) as connection:
             return queries.metric_arrays(connection, run_id, key, start_step, end_step, attempt)
+
+    def metric_histories(
+        self,
+        run_ids: Sequence[str],
+        keys: Sequence[str] | None = None,
+        portion: Portion = ALL_POINTS,
+        batch_points: int = BATCH_POINTS,
+    ) -> Iterator[Histories]:
+        """See `RunReader.metric_histories`. The batches of some hundred runs at a time are of one state of the database."""
+        return bulk.histories(self._engine, run_ids, keys, portion, batch_points)
 
     def envelope(
         self,

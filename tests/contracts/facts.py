@@ -12,7 +12,8 @@ from flightlog.schema.codec import encode, encode_metrics
 from flightlog.schema.entities import DeadLetter, MetricSummary, PagedList, ViewType
 from flightlog.schema.ids import WriterId
 from flightlog.schema.records import Records
-from flightlog.stores.base import History, Store
+from flightlog.stores.base import Histories, History, Portion, Store
+from flightlog.stores.sampling import sampled
 
 RUN = "a" * 32
 OTHER_RUN = "b" * 32
@@ -108,6 +109,21 @@ def exact_summary(summary: MetricSummary) -> list[Any]:
 def exact_history(history: History) -> list[tuple[int, int, str]]:
     """Return a history so that it can be compared."""
     return list(zip(history.step.tolist(), history.timestamp.tolist(), map(exact, history.value.tolist()), strict=True))
+
+
+def one_history(store: Store, run_id: str, key: str, portion: Portion) -> list[tuple[int, int, str]]:
+    """Return a portion of one history, read by itself, so that it can be compared."""
+    history = store.metric_arrays(run_id, key, portion.start_step, portion.end_step, portion.attempt)
+    return exact_history(sampled(history, portion.sample))
+
+
+def collected(batches: Iterable[Histories]) -> dict[tuple[str, str], list[tuple[int, int, str]]]:
+    """Return histories that were read in batches, in their order, so that they can be compared."""
+    found: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
+    for batch in batches:
+        for run_id, key, part in batch:
+            found.setdefault((run_id, key), []).extend(exact_history(part))
+    return found
 
 
 def everything(store: Store, subjects: Sequence[str]) -> dict[str, Any]:

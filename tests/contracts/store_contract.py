@@ -19,11 +19,13 @@ from contracts.facts import (
     Fact,
     artifact,
     block,
+    collected,
     created,
     dataset,
     exact_history,
     losses,
     metric,
+    one_history,
     param,
     reasons,
     rewound,
@@ -36,10 +38,20 @@ from flightlog.schema.codec import encode, with_fields
 from flightlog.schema.entities import Attempt, InputTag, LoggedModelInput, LoggedModelOutput, Run, ViewType
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.schema.ids import experiment_subject, now_ms
-from flightlog.stores.base import Gap, Store, Tombstone
+from flightlog.stores.base import ALL_POINTS, Gap, Portion, Store, Tombstone
 from flightlog.stores.purging import purge_block
 
 EXPERIMENT = experiment_subject("7")
+PORTIONS = [
+    ALL_POINTS,
+    Portion(start_step=100),
+    Portion(end_step=200, sample=10),
+    Portion(120, 120),
+    Portion(260, 10),
+    Portion(attempt=0),
+    Portion(attempt=2, start_step=205, sample=4),
+    Portion(sample=50),
+]
 
 
 class StoreContract(ABC):
@@ -782,6 +794,56 @@ class StoreContract(ABC):
         assert reasons(store.apply(wrong).letters) == ["invalid", "wrong-subject", "wrong-subject", "invalid"]
         assert store.tombstones() == []
         assert store.get_experiment("0").name == "Default"
+
+    # many histories at once
+
+    def fill(self, store: Store) -> None:
+        """Apply two runs, one of which has three attempts and points that came late and in any order."""
+        store.apply([block(RUN, started(), *(metric(key, float(step), step) for step in range(300) for key in ("loss", "acc")))])
+        store.apply([block(OTHER_RUN, started(), metric("loss", math.nan, 5), metric("odd", -0.0, -3), metric("loss", math.inf, 5))])
+        late = [metric("loss", float(step), step, 900 - step) for step in (250, 3, 120, 120, 40)]
+        store.apply([block(RUN, *late, writer=OTHER_WRITER)])
+        store.apply([block(RUN, e.RunResumed(time=2000), rewound(200), *losses(*range(200, 220)), writer=THIRD_WRITER)])
+
+    @pytest.mark.parametrize("batch_points", [1, 100, 1_000_000], ids="{} a batch".format)
+    @pytest.mark.parametrize("portion", PORTIONS, ids=str)
+    def test_histories_read_at_once_are_those_read_one_by_one(self, store: Store, portion: Portion, batch_points: int) -> None:
+        self.fill(store)
+        keys = {RUN: ["acc", "loss"], OTHER_RUN: ["loss", "odd"]}
+        owners = [(run, key) for run in (OTHER_RUN, RUN) for key in keys[run]]
+        expected = {owner: one_history(store, *owner, portion) for owner in owners}
+        found = collected(store.metric_histories([OTHER_RUN, "c" * 32, RUN, OTHER_RUN], None, portion, batch_points))
+        assert list(found) == [owner for owner in owners if expected[owner]]
+        assert found == {owner: points for owner, points in expected.items() if points}
+
+    def test_histories_come_in_the_order_of_the_keys_given_and_without_unknown_ones(self, store: Store) -> None:
+        self.fill(store)
+        found = collected(store.metric_histories([RUN, OTHER_RUN], ["odd", "nothing", "loss", "odd"]))
+        assert list(found) == [(RUN, "loss"), (OTHER_RUN, "odd"), (OTHER_RUN, "loss")]
+        assert [*store.metric_histories([RUN], []), *store.metric_histories([], None), *store.metric_histories(["c" * 32])] == []
+
+    def test_points_of_one_step_that_came_apart_are_in_order_of_their_times(self, store: Store) -> None:
+        store.apply([block(RUN, metric("loss", 1.0, 4, 3), metric("loss", 2.0, 5, 3))])
+        store.apply([block(RUN, metric("loss", 3.0, 5, 1), metric("loss", 4.0, 6, 1), first=2)])
+        [batch] = store.metric_histories([RUN])
+        assert (batch.owners, batch.bounds.tolist()) == ([(RUN, "loss")], [0, 4])
+        assert batch.points.value.tolist() == [1.0, 3.0, 2.0, 4.0]
+
+    def test_chunks_that_lie_apart_are_one_history(self, store: Store) -> None:
+        for turn in range(3):
+            store.apply([block(RUN, *losses(2 * turn, 2 * turn + 1), first=2 * turn)])
+        [batch] = store.metric_histories([RUN])
+        assert (batch.owners, batch.bounds.tolist()) == ([(RUN, "loss")], [0, 6])
+
+    def test_histories_come_in_batches_of_about_the_size_asked_for(self, store: Store) -> None:
+        self.fill(store)
+        sizes = [len(batch.points) for batch in store.metric_histories([RUN], batch_points=150)]
+        assert len(sizes) > 1
+        assert min(sizes) > 0
+
+    def test_a_sample_of_fewer_points_than_must_stay_is_refused(self, store: Store) -> None:
+        with pytest.raises(InvalidParameter, match="at least 4"):
+            store.metric_histories([RUN], None, Portion(sample=3))
 
 
 def _source(told: Mapping[str, str]) -> dict[str, str]:

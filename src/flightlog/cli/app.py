@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from flightlog.cli import artifacts, dead_letters, exits, imports, runs
+from flightlog.cli import artifacts, dead_letters, exits, imports, run_compare, run_history, run_search, runs
 from flightlog.cli.archive import archive
 from flightlog.cli.doctor import doctor
+from flightlog.cli.export import export_command
 from flightlog.cli.gc import gc
 from flightlog.cli.rebuild import rebuild
 from flightlog.cli.replay import replay_command
@@ -31,8 +32,12 @@ app = typer.Typer(
 app.command(cls=WorkerCommand, epilog=exits.SENTENCE)(worker)
 app.command(epilog=exits.SENTENCE)(ship)
 app.command(epilog=exits.SENTENCE)(status)
+runs.app.command("search", epilog=exits.SENTENCE)(run_search.search_runs)
+runs.app.command("compare", epilog=exits.SENTENCE)(run_compare.compare_runs)
+runs.app.command("history", epilog=exits.SENTENCE)(run_history.show_history)
 app.add_typer(runs.app, name="runs")
 app.add_typer(artifacts.app, name="artifacts")
+app.command("export", epilog=exits.SENTENCE)(export_command)
 app.command(epilog=exits.SENTENCE)(doctor)
 app.command(epilog=exits.SENTENCE)(sync)
 app.add_typer(imports.app, name="import")

@@ -19,3 +19,17 @@ Place = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking.")]
+InExperiment = Annotated[
+    list[str] | None, typer.Option("--experiment", metavar="NAME", help="Only runs of this experiment, by name or id; repeatable.")
+]
+Filter = Annotated[str, typer.Option("--filter", metavar="TEXT", help="Only runs that match, such as: metrics.loss < 0.1")]
+OrderBy = Annotated[
+    list[str] | None, typer.Option("--order-by", metavar="KEY", help="Such as: metrics.loss ASC; repeatable. Default: newest first.")
+]
+Keys = Annotated[list[str] | None, typer.Option("--key", metavar="KEY", help="Only this metric; repeatable.")]
+FromStep = Annotated[int | None, typer.Option("--from-step", metavar="N", help="Only points from this step on.")]
+ToStep = Annotated[int | None, typer.Option("--to-step", metavar="N", help="Only points up to this step.")]
+Sample = Annotated[
+    int | None,
+    typer.Option("--sample", metavar="N", min=4, help="At most so many points of each run and metric; first, last and extremes stay."),
+]

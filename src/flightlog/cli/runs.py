@@ -39,7 +39,7 @@ LETTER_COLUMNS = (
     Column("message", folds=True),
 )
 
-app = typer.Typer(help="List runs, or show one.", epilog=exits.SENTENCE, no_args_is_help=True)
+app = typer.Typer(help="List, search and compare runs, or show one.", epilog=exits.SENTENCE, no_args_is_help=True)
 
 
 @app.command("list", epilog=exits.SENTENCE)

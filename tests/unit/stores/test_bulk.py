@@ -1,0 +1,59 @@
+"""Reading many histories at once: few statements, and no more memory than a batch takes."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import event, update
+
+from contracts.facts import RUN, WRITER, block, started
+from flightlog.schema.blocks import Block
+from flightlog.schema.columns import join_metrics
+from flightlog.schema.errors import DecodeError
+from flightlog.stores.sql.engine import writing
+from flightlog.stores.sql.history import CHUNK
+from flightlog.stores.sql.store import SqlStore
+from flightlog.stores.sql.tables import metric_chunks
+
+POINTS = 100 * CHUNK
+KEYS = 4
+
+
+@pytest.fixture
+def store() -> Iterator[SqlStore]:
+    """Give a store with one run of long histories."""
+    with closing(SqlStore(f"sqlite:///{Path.cwd() / 'tracking.db'}")) as store:
+        store.apply([block(RUN, started())])
+        values = np.random.default_rng(0).random(POINTS)
+        records = join_metrics(np.arange(POINTS) % KEYS, np.arange(POINTS) // KEYS, np.arange(POINTS), values)
+        store.apply([Block(RUN, WRITER, 1, {number: f"metric_{number}" for number in range(KEYS)}, records)])
+        yield store
+
+
+def test_the_memory_that_a_stream_takes_is_that_of_its_batches(store: SqlStore) -> None:
+    whole = POINTS * 24
+    tracemalloc.start()
+    count = sum(len(batch.points) for batch in store.metric_histories([RUN], batch_points=5 * CHUNK))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == POINTS
+    assert peak < whole / 3
+
+
+def test_a_batch_takes_one_statement_and_all_together_take_few_more(store: SqlStore) -> None:
+    statements: list[str] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    batches = sum(1 for _ in store.metric_histories([RUN, *(f"{number:032x}" for number in range(100))]))
+    assert (batches, len(statements)) == (1, 6)  # BEGIN, runs, attempts, chunks, names, bodies
+
+
+def test_a_chunk_that_does_not_hold_what_its_row_says_is_an_error(store: SqlStore) -> None:
+    with writing(store._engine) as connection:
+        connection.execute(update(metric_chunks).values({"count": metric_chunks.c["count"] - 1}))
+    with pytest.raises(DecodeError, match="should have"):
+        list(store.metric_histories([RUN]))
