@@ -6,7 +6,7 @@ values for JSON or msgpack and `from_dictionary()` takes them back. Times are mi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -181,6 +181,9 @@ class MetricSummary(Entity):
         return cls(**{**dictionary, **points})
 
 
+Summaries = Callable[[], dict[str, MetricSummary]]
+
+
 @dataclass(frozen=True)
 class Param(Entity):
     """A param. Equality looks at the key alone, as in MLflow."""
@@ -282,11 +285,37 @@ class RunData(Entity):
         tags: list[RunTag] | None = None,
         metric_summaries: dict[str, MetricSummary] | None = None,
     ) -> None:
-        self._metric_objs = list(metrics or [])
-        self.metrics: dict[str, float] = {metric.key: metric.value for metric in self._metric_objs}
+        self._points: list[Metric] | None = list(metrics or [])
+        self._summaries: dict[str, MetricSummary] | Summaries = dict(metric_summaries or {})
+        self.metrics: dict[str, float] = {metric.key: metric.value for metric in self._points}
         self.params: dict[str, str] = {param.key: param.value for param in params or []}
         self.tags: dict[str, str] = {tag.key: tag.value for tag in tags or []}
-        self.metric_summaries: dict[str, MetricSummary] = dict(metric_summaries or {})
+
+    @classmethod
+    def deferred(cls, metrics: dict[str, float], params: dict[str, str], tags: dict[str, str], summaries: Summaries) -> RunData:
+        """Build it from dicts of the last values; `summaries` is called by the first who asks for more than those."""
+        data = cls()
+        data._points, data._summaries = None, summaries
+        data.metrics, data.params, data.tags = metrics, params, tags
+        return data
+
+    @property
+    def metric_summaries(self) -> dict[str, MetricSummary]:
+        """The summary of each metric."""
+        if not isinstance(self._summaries, dict):
+            self._summaries = self._summaries()
+        return self._summaries
+
+    @property
+    def _metric_objs(self) -> list[Metric]:
+        """The last point of each metric; MLflow has them under this name."""
+        if self._points is None:
+            summaries = self.metric_summaries.values()
+            self._points = [Metric(item.key, item.last.value, item.last.timestamp, item.last.step) for item in summaries]
+        return self._points
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_summaries": self.metric_summaries}
 
     def _properties(self) -> dict[str, Any]:
         return {"metrics": self.metrics, "params": self.params, "tags": self.tags}

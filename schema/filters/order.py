@@ -18,13 +18,23 @@ MAX_CLAUSES = 20
 
 
 def parse_run_order(clauses: Sequence[str] | None) -> tuple[OrderKey, ...]:
-    """Parse an order of runs. Ties are broken by start_time DESC, then run_id ASC."""
-    return _with_ties(_parse(clauses, RUN_ORDER), OrderKey(START_TIME, ascending=False), OrderKey(RUN_ID))
+    """Parse an order of runs, in which no field may stand twice. Ties are broken by start_time DESC, then run_id ASC."""
+    keys = _parse(clauses, RUN_ORDER)
+    repeated = next((key for place, key in enumerate(keys) if key.field in {known.field for known in keys[:place]}), None)
+    if repeated:
+        raise InvalidParameter(f"order_by names the field {repeated.field.key!r} twice: {list(clauses or ())!r}"[:500])
+    return _with_ties(keys, OrderKey(START_TIME, ascending=False), OrderKey(RUN_ID))
 
 
 def parse_experiment_order(clauses: Sequence[str] | None) -> tuple[OrderKey, ...]:
-    """Parse an order of experiments: creation_time DESC, experiment_id ASC if none is given, else ties are broken by experiment_id DESC."""
-    keys = _parse(clauses, EXPERIMENT_ORDER)
+    """Parse an order of experiments: creation_time DESC, experiment_id ASC if none is given, else ties are broken by experiment_id DESC.
+
+    A field that stands twice counts where it stands first, as in MLflow.
+    """
+    first: dict[Field, OrderKey] = {}
+    for key in _parse(clauses, EXPERIMENT_ORDER):
+        first.setdefault(key.field, key)
+    keys = tuple(first.values())
     if not keys:
         return OrderKey(CREATION_TIME, ascending=False), OrderKey(EXPERIMENT_ID)
     return _with_ties(keys, OrderKey(EXPERIMENT_ID, ascending=False))
@@ -33,13 +43,7 @@ def parse_experiment_order(clauses: Sequence[str] | None) -> tuple[OrderKey, ...
 def _parse(clauses: Sequence[str] | None, vocabulary: Vocabulary) -> tuple[OrderKey, ...]:
     if isinstance(clauses, str) or len(clauses or ()) > MAX_CLAUSES:
         raise InvalidParameter(f"order_by must be a list of at most {MAX_CLAUSES} clauses, not {str(clauses)[:200]!r}")
-    keys: list[OrderKey] = []
-    for clause in clauses or ():
-        key = _clause(Source(clause, "order_by clause", vocabulary))
-        if any(key.field == known.field for known in keys):
-            raise InvalidParameter(f"order_by names the field {key.field.key!r} twice: {list(clauses or ())!r}"[:500])
-        keys.append(key)
-    return tuple(keys)
+    return tuple(_clause(Source(clause, "order_by clause", vocabulary)) for clause in clauses or ())
 
 
 def _clause(source: Source) -> OrderKey:

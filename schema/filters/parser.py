@@ -23,6 +23,7 @@ MAX_VALUES = 10_000
 MAX_PATTERN = 10_000
 """How many characters a LIKE pattern may have."""
 UNSTORABLE = re.compile("[\\0\ud800-\udfff]")
+WHOLE = re.compile(r"\s*-?[0-9]{1,100}\s*")
 
 
 def parse_run_filter(text: str | None) -> Node | None:
@@ -129,12 +130,13 @@ def identifier(source: Source) -> Field:
 
 
 def _key(source: Source) -> Token:
-    """key = word { "." word } | '`' characters '`' | '"' characters '"'"""
-    return source.accept("QUOTED_KEY") or source.expect("BARE_KEY", "a key after the dot, quoted with ` unless it is a plain word")
+    """key = word { "." word } | '`' characters '`' | '"' characters '"' | "'" characters "'" """
+    quoted = source.accept("QUOTED_KEY") or source.accept("TEXT_KEY")
+    return quoted or source.expect("BARE_KEY", "a key after the dot, quoted with ` unless it is a plain word")
 
 
 def _unquoted(token: Token) -> str:
-    return token.text[1:-1] if token.name == "QUOTED_KEY" else token.text
+    return token.text[1:-1] if token.name in ("QUOTED_KEY", "TEXT_KEY") else token.text
 
 
 def _attribute(source: Source, token: Token, name: str) -> Field:
@@ -171,37 +173,45 @@ def _value(source: Source, field: Field, operator: Operator) -> Value:
     if operator in NULLS:
         return None
     if operator in LISTS:
-        return _list(source)
+        return _list(source, field)
     if source.vocabulary.operators(field) == NUMBERS:
         return _number(source, field)
-    return _text(source, operator)
+    return _text(source, field, operator)
 
 
-def _list(source: Source) -> tuple[str, ...]:
+def _list(source: Source, field: Field) -> tuple[str, ...]:
     """list = "(" STRING { "," STRING } [","] ")" """
     source.expect("LEFT_PARENTHESIS", "a list such as ('a', 'b')")
-    values = [_string(source)]
+    values = [_item(source, field)]
     while source.accept("COMMA") and not source.check("RIGHT_PARENTHESIS"):
-        values.append(_string(source))
+        values.append(_item(source, field))
     source.expect("RIGHT_PARENTHESIS", "',' or ')'")
     return tuple(values)
 
 
-def _string(source: Source) -> str:
+def _item(source: Source, field: Field) -> str:
     source.count("values in lists", MAX_VALUES)
-    return _content(source.expect("STRING", "a text in quotes"))
+    return _content(source, field, source.expect("STRING", "a text in quotes"))
 
 
-def _text(source: Source, operator: Operator) -> str:
+def _text(source: Source, field: Field, operator: Operator) -> str:
     token = source.expect("STRING", "a text in quotes")
     if operator in ("LIKE", "ILIKE") and len(token.text) > MAX_PATTERN:
         source.fail(f"a pattern may have at most {MAX_PATTERN} characters", token.start, token.end)
-    return _content(token)
+    return _content(source, field, token)
 
 
-def _content(token: Token) -> str:
+def _content(source: Source, field: Field, token: Token) -> str:
     quote = token.text[0]
-    return token.text[1:-1].replace(quote * 2, quote)
+    text = token.text[1:-1].replace(quote * 2, quote)
+    return _experiment_id(source, token, text) if field.kind == "attribute" and field.key == "experiment_id" else text
+
+
+def _experiment_id(source: Source, token: Token, text: str) -> str:
+    """Return the one way to write a number, so that ids can be compared as texts."""
+    if not WHOLE.fullmatch(text):
+        source.fail("an experiment id is a whole number in quotes", token.start, token.end)
+    return str(int(text))
 
 
 def _number(source: Source, field: Field) -> float | int:

@@ -32,8 +32,9 @@ RULES: dict[str, re.Pattern[str]] = {
     "STRING": re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""),
     "NUMBER": re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.])"),
     "NAME": re.compile(r"[^\W\d]\w*"),
-    "BARE_KEY": re.compile(r"[^\W\d]\w*(?:\.\w+)*"),
+    "BARE_KEY": re.compile(r"\w+(?:\.\w+)*"),
     "QUOTED_KEY": re.compile(r"`[^`]+`|\"[^\"]+\""),
+    "TEXT_KEY": re.compile(r"'[^']+'"),
     "ANYTHING": re.compile(r"'[^']*'|\"[^\"]*\"|[\w.]+|\S"),
     "END": re.compile(r"\Z"),
 }

@@ -1,7 +1,7 @@
 """Nodes as conditions: what stands in the WHERE of a search. `schema.filters.evaluate` says what they mean.
 
 A comparison of a metric, param or tag is `id IN (SELECT run ...)`, which an index of that table answers alone, so a search costs a few
-index scans whatever it selects.
+index scans whatever it selects. Where few runs are looked at it is `EXISTS (SELECT ...)`, which costs a look into that table for each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, and_, collate, exists, false, func, literal, not_, or_, select, true
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, collate, exists, false, func, literal, not_, or_, select, true
 from sqlalchemy.sql import FromClause
 
 from flightlog.schema.filters.nodes import Comparison, Conjunction, Disjunction, Negation, Node, Statistic, split_statistic
@@ -61,11 +61,25 @@ EXPERIMENTS = Catalog(
 
 @dataclass(frozen=True)
 class Context:
-    """What translating needs to know: the catalog, the database, and the ids of the metrics that the search names."""
+    """What translating needs to know: the catalog, the database, and the ids of the metrics that the search names.
+
+    `is_near` says that few rows will be looked at.
+    """
 
     catalog: Catalog
     dialect: str
     metric_ids: Mapping[str, int]
+    is_near: bool = False
+
+    def is_among(self, owner: Column[int], rows: Select[Any]) -> Condition:
+        """Say whether what is searched for is the owner of one of the rows.
+
+        PostgreSQL makes a join of an EXISTS without OFFSET, and looks at all rows again.
+        """
+        if not self.is_near:
+            return self.catalog.id.in_(rows)
+        own = rows.where(owner == self.catalog.id)
+        return (own.offset(0) if self.dialect == "postgresql" else own).exists()
 
     def by_code_point(self, text: Expression) -> Expression:
         """Return a text that the database compares, sorts and lowers by code point."""
@@ -144,21 +158,21 @@ def _tag_condition(node: Comparison, context: Context) -> Condition:
 def _text_row_condition(table: Table, owner: Column[int], node: Comparison, context: Context) -> Condition:
     rows = select(owner).where(table.c.key == node.field.key, table.c.value.is_not(None))
     if node.operator == "IS NULL":
-        return context.catalog.id.not_in(rows)
+        return not_(context.is_among(owner, rows))
     if node.operator != "IS NOT NULL":
         rows = rows.where(_compare_text(table.c.value, node, context))
-    return context.catalog.id.in_(rows)
+    return context.is_among(owner, rows)
 
 
 def _metric_condition(node: Comparison, context: Context) -> Condition:
     metric_id = context.metric_ids.get(node.field.key, NO_METRIC)
     rows = select(latest_metrics.c.run).where(latest_metrics.c.metric == metric_id)
-    found = runs.c.id.in_(rows.where(_compare_metric("last", node)))
+    found = context.is_among(latest_metrics.c.run, rows.where(_compare_metric("last", node)))
     split = statistic_id(node.field.key, context)
     if split is None:
         return found
     statistic = _statistic_condition(*split, node)
-    return statistic if metric_id == NO_METRIC else or_(found, and_(statistic, runs.c.id.not_in(rows)))
+    return statistic if metric_id == NO_METRIC else or_(found, and_(statistic, not_(context.is_among(latest_metrics.c.run, rows))))
 
 
 def _statistic_condition(metric_id: int, statistic: Statistic, node: Comparison) -> Condition:

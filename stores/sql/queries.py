@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select, update
 
-from flightlog.schema.entities import Attempt, Experiment, MetricSummary, Run, RunInfo
+from flightlog.schema.entities import Attempt, Experiment, MetricSummary, Run, RunData, RunInfo
 from flightlog.schema.errors import NotFound
-from flightlog.schema.fold import ArtifactState, hidden_steps, run_data
+from flightlog.schema.fold import ArtifactState, hidden_steps
 from flightlog.stores import series
 from flightlog.stores.base import Envelope, History, Outcome, PendingArtifact
 from flightlog.stores.experiments import is_experiment_id
@@ -20,7 +21,7 @@ from flightlog.stores.sql.history import decode_all
 from flightlog.stores.sql.inputs import InputsAndOutputs, read_inputs
 from flightlog.stores.sql.rows import fetch
 from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, load_experiments, path_hash, stamp_text
-from flightlog.stores.sql.summaries import SUMMARY_COLUMNS, from_row
+from flightlog.stores.sql.summaries import SUMMARY_COLUMNS, from_row, last_of
 from flightlog.stores.sql.tables import artifacts, experiments, latest_metrics, metric_chunks, metric_names, params, runs, tags
 
 INFO_COLUMNS = tuple(
@@ -51,27 +52,51 @@ def get_run(connection: Connection, run_id: str) -> Run:
 def load_runs(connection: Connection, numbers: Sequence[int]) -> list[Run]:
     """Return the runs of the given `runs.id`, in that order."""
     infos = {row[0]: row[1:] for row in fetch(connection, select(runs.c.id, *INFO_COLUMNS), runs.c.id, numbers)}
-    metrics: dict[int, list[MetricSummary]] = {number: [] for number in numbers}
-    query = select(latest_metrics.c.run, metric_names.c.name, *SUMMARY_COLUMNS).join_from(latest_metrics, metric_names)
-    for row in fetch(connection, query, latest_metrics.c.run, numbers):
-        metrics[row[0]].append(from_row(row[1], row[2:]))
+    metrics = _metric_rows(connection, numbers)
     texts = [_texts(connection, table.c.run, select(table.c.run, table.c.key, table.c.value), numbers) for table in (params, tags)]
     inputs = read_inputs(connection, numbers)
     return [_run(infos[number], metrics[number], texts[0][number], texts[1][number], inputs[number]) for number in numbers]
 
 
+MetricRows = dict[str, Sequence[Any]]
+"""The `SUMMARY_COLUMNS` of each metric of a run, in order of the names."""
+
+
+def _metric_rows(connection: Connection, numbers: Sequence[int]) -> dict[int, MetricRows]:
+    rows = fetch(connection, select(latest_metrics.c.run, latest_metrics.c.metric, *SUMMARY_COLUMNS), latest_metrics.c.run, numbers)
+    names = names_of_metrics(connection, {row[1] for row in rows})
+    found: dict[int, MetricRows] = {number: {} for number in numbers}
+    for row in sorted(rows, key=lambda row: names[row[1]]):
+        found[row[0]][names[row[1]]] = row[2:]
+    return found
+
+
+def names_of_metrics(connection: Connection, numbers: Collection[int]) -> dict[int, str]:
+    """Return the names of metrics by their ids."""
+    rows = fetch(connection, select(metric_names.c.id, metric_names.c.name), metric_names.c.id, sorted(numbers))
+    return {row[0]: row[1] for row in rows}
+
+
 def _texts(connection: Connection, owner: Any, query: Select[Any], numbers: Sequence[int]) -> dict[int, dict[str, Any]]:  # noqa: ANN401
     found: dict[int, dict[str, Any]] = {number: {} for number in numbers}
-    for run, key, value in fetch(connection, query, owner, numbers):
+    for run, key, value in sorted(fetch(connection, query, owner, numbers), key=itemgetter(1)):
         found[run][key] = value
     return found
 
 
 def _run(
-    info: Sequence[Any], metrics: list[MetricSummary], run_params: dict[str, str], run_tags: dict[str, str | None], used: InputsAndOutputs
+    info: Sequence[Any], metrics: MetricRows, run_params: dict[str, str], run_tags: dict[str, str | None], used: InputsAndOutputs
 ) -> Run:
     run_id, experiment_id, *rest = info
-    return Run(RunInfo(run_id, str(experiment_id), *rest), run_data(metrics, run_params, run_tags), *used)
+    last = {key: last_of(row[0], row[-1]) for key, row in metrics.items()}
+    tags_left = {key: value for key, value in run_tags.items() if value is not None}
+    return Run(
+        RunInfo(run_id, str(experiment_id), *rest), RunData.deferred(last, run_params, tags_left, partial(_summaries, metrics)), *used
+    )
+
+
+def _summaries(rows: MetricRows) -> dict[str, MetricSummary]:
+    return {key: from_row(key, row) for key, row in rows.items()}
 
 
 def get_experiment(connection: Connection, experiment_id: str) -> Experiment:

@@ -30,8 +30,8 @@ def fetch(connection: Connection, query: Select[Any], column: ColumnElement[Any]
     """Return the rows of a query whose `column` is one of the keys."""
     every = list(keys)
     if connection.dialect.name == "postgresql" and every:
-        return list(connection.execute(query.where(postgres.among(column, every))))
-    return [row for part in in_parts(every) for row in connection.execute(query.where(column.in_(part)))]
+        return list(connection.execute(query.where(postgres.among(column, every))).all())
+    return [row for part in in_parts(every) for row in connection.execute(query.where(column.in_(part))).all()]
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Values]) -> None:

@@ -3,6 +3,9 @@
 An order by a metric reads the index of its values and stops when the page is full; the runs whose value
 is NaN or missing come last in every order and are asked for only when the page has room for them.
 
+Where an index has the order, a filter is tried first on as many runs as the page is likely to need: a filter that many match has its page
+then, and one that few match has lost little before all that match are collected.
+
 Ranks of NaN and missing values are written out, since databases sort NULL differently; so is the collation where it is not by code point.
 ILIKE ignores the case of ASCII letters on SQLite and PostgreSQL, of all letters on MySQL.
 """
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Column, Connection, Executable, and_, bindparam, case, false, func, literal, not_, or_, select, true
@@ -48,6 +51,10 @@ from flightlog.stores.sql.conditions import (
 from flightlog.stores.sql.tables import experiments, latest_metrics, metric_names, params, runs
 from flightlog.stores.sql.texts import ExactText
 
+NEAR = 20
+"""How many rows in order are looked at for each that is wanted, before all rows that match are collected."""
+MAX_STEPS = 10_000
+
 
 def search_run_ids(
     connection: Connection,
@@ -62,8 +69,10 @@ def search_run_ids(
     keys = experiment_keys(experiment_ids)
     context = Context(RUNS, connection.dialect.name, _metric_ids(connection, node, order))
     chosen = runs.c.experiment_id.in_(bindparam("experiments", keys, expanding=True, literal_execute=True))
-    where = and_(chosen, runs.c.lifecycle_stage.in_(lifecycle_stages(view_type)), condition(node, context))
-    return _page(connection, Search(context, where, tuple(order), digest(tuple(order), node, keys, view_type)), limit, page_token)
+    scope = and_(chosen, runs.c.lifecycle_stage.in_(lifecycle_stages(view_type)))
+    by_start = Walk(runs.c.start_time, runs.c.experiment_id == keys[0]) if len(keys) == 1 else None
+    search = Search(context, scope, node, tuple(order), digest(tuple(order), node, keys, view_type), by_start)
+    return _page(connection, search, limit, page_token)
 
 
 def search_experiment_ids(
@@ -71,18 +80,28 @@ def search_experiment_ids(
 ) -> tuple[list[int], str | None]:
     """Return the ids of one page of the experiments that match, in order, and the token of the next page, None on the last."""
     context = Context(EXPERIMENTS, connection.dialect.name, {})
-    where = and_(experiments.c.lifecycle_stage.in_(lifecycle_stages(view_type)), condition(node, context))
-    return _page(connection, Search(context, where, tuple(order), digest(tuple(order), node, view_type)), limit, page_token)
+    scope = experiments.c.lifecycle_stage.in_(lifecycle_stages(view_type))
+    return _page(connection, Search(context, scope, node, tuple(order), digest(tuple(order), node, view_type)), limit, page_token)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """An index that has rows in order: the column that it is ordered by, and which part of it is meant."""
+
+    column: Column[Any]
+    part: Condition
 
 
 @dataclass(frozen=True)
 class Search:
-    """What all pages of a search share."""
+    """What all pages of a search share. `by_start` is the index that has its runs in the order of their starts, if there is one."""
 
     context: Context
-    where: Condition
+    scope: Condition
+    node: Node | None
     order: tuple[OrderKey, ...]
     query: bytes
+    by_start: Walk | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,7 @@ class SortColumn:
     joins: tuple[tuple[FromClause, Condition], ...] = ()
     where: Condition | None = None
     outer: bool = True
+    walk: Walk | None = None
 
 
 def _metric_ids(connection: Connection, node: Node | None, order: Sequence[OrderKey]) -> dict[str, int]:
@@ -122,9 +142,30 @@ def _page(connection: Connection, search: Search, limit: int, page_token: str | 
     rows: list[Any] = []
     for columns in _segments(search):
         if len(rows) < wanted:
-            rows += connection.execute(_statement(search, columns, start, wanted - len(rows))).all()
+            rows += _rows(connection, search, columns, start, wanted - len(rows))
     token = encode_token(_position(rows[limit - 1], search.order), search.query) if len(rows) == wanted else None
     return [row[0] for row in rows[:limit]], token
+
+
+def _rows(connection: Connection, search: Search, columns: Sequence[SortColumn], start: Position | None, limit: int) -> Sequence[Any]:
+    walk, steps = columns[0].walk, min(NEAR * limit, MAX_STEPS)
+    if walk is not None and search.node is not None and limit <= steps:
+        end = _end_of_walk(connection, search.order[0], walk, start, steps)
+        near = replace(search, context=replace(search.context, is_near=True), scope=and_(search.scope, *end))
+        found = connection.execute(_statement(near, columns, start, limit)).all()
+        if len(found) == limit or not end:
+            return found
+    return connection.execute(_statement(search, columns, start, limit)).all()
+
+
+def _end_of_walk(connection: Connection, key: OrderKey, walk: Walk, start: Position | None, steps: int) -> list[Condition]:
+    """Return what holds for the rows before the one that so many steps lead to; nothing where the index ends before."""
+    begin = [] if start is None else [_not_before(SortColumn(None, walk.column), key, start[0])]
+    value = walk.column if key.ascending else walk.column.desc()
+    bound = connection.execute(select(walk.column).where(walk.part, *begin).order_by(value).offset(steps).limit(1)).scalar()
+    if bound is None:
+        return []
+    return [walk.column < bound if key.ascending else walk.column > bound]
 
 
 def _position(row: Sequence[Any], order: Sequence[OrderKey]) -> Position:
@@ -141,10 +182,11 @@ def _statement(search: Search, columns: Sequence[SortColumn], start: Position | 
             source = source.join(table, on, isouter=column.outer)
     shown = [part for column in columns for part in (_or_literal(column.rank, PRESENT), _or_literal(column.value, 0))]
     labelled = (part.label(f"sort_{index}") for index, part in enumerate(shown))
-    conditions = [column.where for column in columns if column.where is not None]
+    conditions = [search.scope, condition(search.node, search.context)]
+    conditions += [column.where for column in columns if column.where is not None]
     if start is not None:
         conditions += [_not_before(columns[0], search.order[0], start[0]), _after(columns, search.order, start)]
-    chosen = select(search.context.catalog.id, *labelled).select_from(source).where(search.where, *conditions)
+    chosen = select(search.context.catalog.id, *labelled).select_from(source).where(*conditions)
     return chosen.order_by(*_order_by(columns, search.order)).limit(limit)
 
 
@@ -193,14 +235,17 @@ def _segments(search: Search) -> Iterator[list[SortColumn]]:
     columns = [_sort_column(key.field, search.context) for key in search.order]
     first = search.order[0].field
     if first.kind == "metric" and statistic_id(first.key, search.context) is None:
-        yield [_present_metric(columns[0]), *columns[1:]]
+        yield [_present_metric(columns[0], search.context.metric_ids.get(first.key, NO_METRIC)), *columns[1:]]
         columns[0] = _absent_metric(columns[0])
+    elif columns[0].value is runs.c.start_time:
+        columns[0] = replace(columns[0], walk=search.by_start)
     yield columns
 
 
-def _present_metric(column: SortColumn) -> SortColumn:
+def _present_metric(column: SortColumn, metric_id: int) -> SortColumn:
     table, _ = column.joins[0]
-    return SortColumn(None, table.c.last_value, column.joins, not_(is_nan(table, "last")), outer=False)
+    value: Column[Any] = table.c.last_value  # type: ignore[assignment]  # a column of a table
+    return SortColumn(None, value, column.joins, not_(is_nan(table, "last")), outer=False, walk=Walk(value, table.c.metric == metric_id))
 
 
 def _absent_metric(column: SortColumn) -> SortColumn:

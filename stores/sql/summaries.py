@@ -120,6 +120,12 @@ def is_negative_zero(value: float) -> bool:
     return value == 0.0 and math.copysign(1.0, value) < 0
 
 
+def last_of(value: float, specials: int) -> float:
+    """Return the last value that its column and `specials` hold."""
+    special = _special(specials, 0) if specials else None
+    return value if special is None else special
+
+
 def from_row(key: str, row: Sequence[Any]) -> MetricSummary:
     """Return the summary that `SUMMARY_COLUMNS` hold."""
     count, non_finite, specials = row[12:15]

@@ -56,6 +56,10 @@ class ExactText(TypeDecorator[str]):
         """Return a text as it is stored."""
         return escape_nul(value) if value is not None and dialect.name == "postgresql" else value
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Process | None:
+        """Return what turns a stored text into what it was, None where that is the same: a call for each of many texts takes long."""
+        return super().result_processor(dialect, coltype) if dialect.name == "postgresql" else None
+
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         """Return a text as it was."""
         return restore_nul(value) if value is not None and dialect.name == "postgresql" else value

@@ -13,14 +13,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from contracts.facts import block, everything
-from contracts.state_rows import insert_experiments, insert_runs
 from databases import empty_store
 from flightlog.schema import events as e
 from flightlog.schema.blocks import Block
-from flightlog.schema.filters import evaluate
-from flightlog.schema.filters.nodes import Node, OrderKey
 from flightlog.schema.filters.order import EXPERIMENT_ID, RUN_ID
-from flightlog.schema.filters.paging import lifecycle_stages
 from flightlog.schema.filters.vocabulary import EXPERIMENTS, RUNS
 from flightlog.schema.fold import ExperimentState, RunState
 from flightlog.schema.ids import WriterId
@@ -28,16 +24,14 @@ from flightlog.stores import open_store
 from flightlog.stores.base import Gap
 from flightlog.stores.batches import experiment_of
 from flightlog.stores.sql.engine import open_engine
-from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 from flightlog.stores.sql.store import SqlStore
 from flightlog.stores.sql.tables import experiments
 from flightlog.stores.verify import verify
-from property.test_search import experiment_states, in_pages, run_states, searches
+from property.test_search import CHOSEN, NEAR, Asked, check_experiments, check_runs, experiment_states, run_states, searches
 from property.test_store_laws import SUBJECTS, deliveries, lasting, logs, times
 from services import DatabaseServer
 
 FEW = partial(settings, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-Asked = list[tuple["Node | None", tuple[OrderKey, ...], int]]
 
 
 @pytest.fixture(params=["postgres_server", "mariadb_server"], scope="module")
@@ -99,18 +93,11 @@ def test_verifying_repairing_and_rebuilding_change_nothing_on_a_server_where_not
 
 
 @FEW(max_examples=30)
-@given(states=run_states(), asked=searches(RUNS, RUN_ID), size=st.integers(1, 4))
-def test_a_server_finds_the_runs_that_evaluation_finds(engine: Engine, states: list[RunState], asked: Asked, size: int) -> None:
-    with engine.connect() as connection, connection.begin() as transaction:
-        ids = insert_runs(connection, states)
-        for node, order, view in asked:
-            chosen = [state for state in states if state.experiment_id in ("1", "2") and state.lifecycle_stage in lifecycle_stages(view)]
-            matching = [state for state in chosen if evaluate.matches(node, state)]
-            expected = [state.run_id for state in evaluate.page(matching, order, 100, None)[0]]
-            search = partial(search_run_ids, connection, ["1", "2"], node, order, view)
-            assert [ids[key] for key in in_pages(search, 100)] == expected
-            assert [ids[key] for key in in_pages(search, size)] == expected
-        transaction.rollback()
+@given(states=run_states(), asked=searches(RUNS, RUN_ID), size=st.integers(1, 4), near=NEAR, experiments=CHOSEN)
+def test_a_server_finds_the_runs_that_evaluation_finds(
+    engine: Engine, states: list[RunState], asked: Asked, size: int, near: int, experiments: list[str]
+) -> None:
+    check_runs(engine, states, asked, size, near=near, experiments=experiments)
 
 
 @FEW(max_examples=20)
@@ -118,11 +105,4 @@ def test_a_server_finds_the_runs_that_evaluation_finds(engine: Engine, states: l
 def test_a_server_finds_the_experiments_that_evaluation_finds(
     engine: Engine, states: list[ExperimentState], asked: Asked, size: int
 ) -> None:
-    with engine.connect() as connection, connection.begin() as transaction:
-        insert_experiments(connection, states)
-        for node, order, view in asked:
-            matching = [state for state in states if state.lifecycle_stage in lifecycle_stages(view) and evaluate.matches(node, state)]
-            expected = [int(state.experiment_id) for state in evaluate.page(matching, order, 100, None)[0]]
-            search = partial(search_experiment_ids, connection, node, order, view)
-            assert in_pages(search, 100) == in_pages(search, size) == expected
-        transaction.rollback()
+    check_experiments(engine, states, asked, size)

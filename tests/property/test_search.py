@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -24,10 +25,14 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.filters.vocabulary import DATASET_KEYS, EXPERIMENT_ORDER, EXPERIMENTS, LISTS, NULLS, RUN_ORDER, RUNS, Vocabulary
 from flightlog.schema.fold import NEVER, DatasetState, ExperimentState, RunState, Stamped
 from flightlog.schema.names import CONTEXT_TAG, RUN_NAME_TAG
+from flightlog.stores.sql import search as search_module
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 
 T = TypeVar("T")
 Search = Callable[[int, "str | None"], tuple[list[T], "str | None"]]
+Asked = list[tuple["Node | None", tuple[OrderKey, ...], int]]
+NEAR = st.sampled_from([0, 1, 20])
+CHOSEN = st.sampled_from([["1"], ["1", "2"]])
 
 TEXTS = st.sampled_from(["", "a", "A", "ab", "a%", "a_b", "É", "é", "\\", "10", "x" * 250 + "1", "x" * 250 + "2", "a\nb", "🙂"])
 PATTERNS = st.text(st.sampled_from("%_aAbBé\\1x"), max_size=4)
@@ -156,28 +161,36 @@ def searches(vocabulary: Vocabulary, last: Field) -> st.SearchStrategy[list[tupl
     return st.lists(st.tuples(nodes(vocabulary), orders(vocabulary, last), VIEWS), min_size=1, max_size=8)
 
 
-@settings(max_examples=250)
-@given(states=run_states(), asked=searches(RUNS, RUN_ID), size=st.integers(1, 4))
-def test_sql_finds_the_runs_that_evaluation_finds(
-    engine: Engine, states: list[RunState], asked: list[tuple[Node | None, tuple[OrderKey, ...], int]], size: int
-) -> None:
-    with engine.connect() as connection, connection.begin() as transaction:
+def check_runs(engine: Engine, states: list[RunState], asked: Asked, size: int, *, near: int, experiments: list[str]) -> None:
+    """Put searches in some experiments to a database, with a walk of so many steps for each row wanted."""
+    with engine.connect() as connection, connection.begin() as transaction, patch.object(search_module, "NEAR", near):
         ids = insert_runs(connection, states)
         for node, order, view in asked:
-            chosen = [state for state in states if state.experiment_id in ("1", "2") and state.lifecycle_stage in lifecycle_stages(view)]
-            matching = [state for state in chosen if evaluate.matches(node, state)]
+            shown = [state for state in states if state.experiment_id in experiments and state.lifecycle_stage in lifecycle_stages(view)]
+            matching = [state for state in shown if evaluate.matches(node, state)]
             expected = [state.run_id for state in evaluate.page(matching, order, 100, None)[0]]
-            search = partial(search_run_ids, connection, ["1", "2"], node, order, view)
+            search = partial(search_run_ids, connection, experiments, node, order, view)
             assert [ids[key] for key in in_pages(search, 100)] == expected
             assert [ids[key] for key in in_pages(search, size)] == expected
         transaction.rollback()
 
 
+@settings(max_examples=250)
+@given(states=run_states(), asked=searches(RUNS, RUN_ID), size=st.integers(1, 4), near=NEAR, experiments=CHOSEN)
+def test_sql_finds_the_runs_that_evaluation_finds(
+    engine: Engine, states: list[RunState], asked: Asked, size: int, near: int, experiments: list[str]
+) -> None:
+    check_runs(engine, states, asked, size, near=near, experiments=experiments)
+
+
 @settings(max_examples=150)
 @given(states=experiment_states(), asked=searches(EXPERIMENTS, EXPERIMENT_ID), size=st.integers(1, 3))
-def test_sql_finds_the_experiments_that_evaluation_finds(
-    engine: Engine, states: list[ExperimentState], asked: list[tuple[Node | None, tuple[OrderKey, ...], int]], size: int
-) -> None:
+def test_sql_finds_the_experiments_that_evaluation_finds(engine: Engine, states: list[ExperimentState], asked: Asked, size: int) -> None:
+    check_experiments(engine, states, asked, size)
+
+
+def check_experiments(engine: Engine, states: list[ExperimentState], asked: Asked, size: int) -> None:
+    """Put searches to a database."""
     with engine.connect() as connection, connection.begin() as transaction:
         insert_experiments(connection, states)
         for node, order, view in asked:

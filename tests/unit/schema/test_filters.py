@@ -34,6 +34,8 @@ COMPARISONS = [
     ("metrics.`val/loss 1` > 0", compare("metric", "val/loss 1", ">", 0.0)),
     ('metrics."a-b" > 0', compare("metric", "a-b", ">", 0.0)),
     ("metrics.größe > 0", compare("metric", "größe", ">", 0.0)),
+    ("metrics.1x > 0", compare("metric", "1x", ">", 0.0)),
+    ("metrics.'a b' > 0", compare("metric", "a b", ">", 0.0)),
     ("metrics.and > 0 ", compare("metric", "and", ">", 0.0)),
     ("params.lr = '0.1'", compare("param", "lr", "=", "0.1")),
     ('param.lr != "0.1"', compare("param", "lr", "!=", "0.1")),
@@ -104,11 +106,9 @@ REJECTED = [
     ("metrics. > 1", "expected a key after the dot"),
     ("metrics.x/y > 1", "expected a comparison such as =, !=, <, LIKE or IN, found '/'"),
     ("metrics.x-y > 1", "expected a comparison"),
-    ("metrics.1x > 1", "expected a key after the dot"),
     ("metrics.a b > 1", "expected a comparison"),
     ("metrics.`` > 1", "expected a key after the dot"),
     ("metrics.`a > 1", "expected a key after the dot"),
-    ("metrics.'a' > 1", "expected a key after the dot"),
     ("params.lr = 0.1", "expected a text in quotes, found '0.1'"),
     ("params.lr = abc", "expected a text in quotes"),
     ("params.lr = `abc`", "expected a text in quotes"),
@@ -166,11 +166,14 @@ EXPERIMENT_FILTERS = [
     ("last_update_time <= 5", compare("attribute", "last_update_time", "<=", 5)),
     ("tags.team = 'a'", compare("tag", "team", "=", "a")),
     ("tag.`a b` IS NOT NULL", compare("tag", "a b", "IS NOT NULL", None)),
+    ("experiment_id IN (' 01', '-0')", compare("attribute", "experiment_id", "IN", ("1", "0"))),
 ]
 
 EXPERIMENT_REJECTED = [
     ("experiment_id LIKE '1'", "cannot be compared with LIKE; expected one of =, !=, IN, NOT IN"),
     ("experiment_id = 1", "expected a text in quotes"),
+    *((f"experiment_id = '{wrong}'", "an experiment id is a whole number in quotes") for wrong in ("x", "", "1.0", "²", "1" * 101)),
+    ("experiment_id IN ('1', 'x')", "an experiment id is a whole number in quotes"),
     ("name IN ('x')", "attribute 'name' cannot be compared with IN"),
     ("metrics.loss > 1", "unknown prefix 'metrics'; expected one of tag, tags, attribute, attributes, attr"),
     ("params.lr = '1'", "unknown prefix 'params'"),
@@ -290,6 +293,11 @@ def test_a_wrong_order_of_runs_is_an_error(clauses: list[str], message: str) -> 
     assert message in caught.value.message
 
 
+def test_a_field_that_stands_twice_in_an_order_of_experiments_counts_where_it_stands_first() -> None:
+    clauses = ["creation_time", "name", "creation_time DESC", "attribute.name"]
+    assert parse_experiment_order(clauses) == parse_experiment_order(["creation_time", "name"])
+
+
 @pytest.mark.parametrize("clause", ["tags.a", "metrics.a", "run_id"])
 def test_experiments_are_sorted_by_their_attributes_alone(clause: str) -> None:
     with pytest.raises(InvalidParameter, match="unknown"):
@@ -305,7 +313,7 @@ def test_experiments_match_by_attributes_and_tags() -> None:
     state = ExperimentState("7", "digits", "", creation_time=5, tags=stamped(team="a", gone=None))
     text = "name LIKE 'dig%' AND experiment_id IN ('7') AND creation_time > 4 AND tags.team = 'a' AND tags.gone IS NULL"
     assert evaluate.matches(parse_experiment_filter(text), state)
-    assert not evaluate.matches(parse_experiment_filter("experiment_id = '07'"), state)
+    assert evaluate.matches(parse_experiment_filter("experiment_id = '07'"), state)
 
 
 @pytest.mark.parametrize(("clauses", "expected"), named(ORDERS))

@@ -15,6 +15,7 @@ from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
 from flightlog.schema.filters.parser import MAX_COMPARISONS, MAX_DEPTH, MAX_PATTERN, MAX_VALUES, parse_experiment_filter, parse_run_filter
 from flightlog.schema.fold import NEVER, ExperimentState, RunState, Stamped
+from flightlog.stores.sql import search as search_module
 from flightlog.stores.sql.conditions import RUNS, Context, condition
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 from flightlog.stores.sql.tables import runs
@@ -130,8 +131,10 @@ def test_experiments_are_searched_by_stage(connection: Connection, view: int, id
     assert search_experiment_ids(connection, tagged, parse_experiment_order(None), 3, 10, None) == ([3], None)
 
 
-@pytest.mark.parametrize(("text", "ids"), [("= '2'", [2]), ("= '02'", []), ("!= '2'", [1]), ("!= 'x'", [2, 1]), ("IN ('²', '1')", [1])])
-def test_experiment_ids_compare_as_the_texts_that_they_are(connection: Connection, text: str, ids: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("text", "ids"), [("= '2'", [2]), ("= ' 02'", [2]), ("!= '2'", [1]), ("!= '-1'", [2, 1]), (f"IN ('{2**70}', '1')", [1])]
+)
+def test_experiment_ids_compare_as_numbers(connection: Connection, text: str, ids: list[int]) -> None:
     insert_experiments(connection, [ExperimentState(str(key), f"e{key}", "", creation_time=key) for key in (1, 2)])
     node = parse_experiment_filter(f"experiment_id {text}")
     assert search_experiment_ids(connection, node, parse_experiment_order(None), 1, 10, None)[0] == ids
@@ -163,16 +166,23 @@ def test_the_greatest_filters_that_parse_can_be_run(connection: Connection, name
     assert search(connection, GREATEST[name], order)[1] is None
 
 
-def test_a_search_takes_two_statements_and_no_more_for_the_rest(connection: Connection) -> None:
+STATEMENTS = [
+    ("", [], 1, 1),
+    ("params.a = '1'", [], 1, 2),
+    ("metrics.loss > 0", ["metrics.loss"], 1, 3),
+    ("metrics.loss > 0", ["metrics.loss"], 10, 4),
+    ("metrics.loss > 0", ["params.a"], 1, 2),
+]
+"""Ids of metrics, where the walk ends, what is near, all that match, what has no number: each asked for where it is needed."""
+
+
+@pytest.mark.parametrize(("text", "order", "limit", "count"), STATEMENTS)
+def test_a_search_takes_a_few_statements(connection: Connection, text: str, order: list[str], limit: int, count: int) -> None:
     insert_runs(connection, runs_with_metrics())
     seen: list[str] = []
     event.listen(connection, "before_cursor_execute", lambda _c, _u, statement, *_: seen.append(statement))
-    search(connection, "metrics.loss > 0", ["metrics.loss"], limit=1)
-    assert len(seen) == 2
-    search(connection, "metrics.loss > 0", ["metrics.loss"], limit=10)
-    assert len(seen) == 5
-    search(connection, "params.a = '1'", limit=1)
-    assert len(seen) == 6
+    search(connection, text, order, limit=limit)
+    assert len(seen) == count
 
 
 PLANS = [
@@ -202,11 +212,47 @@ def plan(connection: Connection) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(("text", "order", "step"), PLANS, ids=[f"{text or 'all'} {order}" for text, order, _ in PLANS])
-def test_a_search_reads_indexes(connection: Connection, text: str, order: list[str], step: str) -> None:
+def test_a_search_reads_indexes(connection: Connection, monkeypatch: pytest.MonkeyPatch, text: str, order: list[str], step: str) -> None:
+    monkeypatch.setattr(search_module, "NEAR", 0)
     insert_runs(connection, runs_with_metrics())
     with plan(connection) as steps:
         search(connection, text, order, limit=1)
     assert step in steps
+
+
+NEAR_PLANS = [
+    ("metrics.acc > 0", "SEARCH latest_metrics USING PRIMARY KEY (run=? AND metric=?)"),
+    ("NOT params.lr = '1'", "SEARCH params USING PRIMARY KEY (run=? AND key=?)"),
+    ("tags.team LIKE '%1' OR tags.team IS NULL", "SEARCH tags USING PRIMARY KEY (run=? AND key=?)"),
+]
+
+
+@pytest.mark.parametrize(("text", "step"), NEAR_PLANS)
+@pytest.mark.parametrize("order", [["metrics.loss DESC"], []])
+def test_few_runs_in_order_are_tried_first(connection: Connection, text: str, step: str, order: list[str]) -> None:
+    insert_runs(connection, runs_with_metrics())
+    with plan(connection) as steps:
+        search(connection, text, order, limit=1)
+    walked = "latest_metrics_1 USING COVERING INDEX ix_latest_metrics_metric_last_value" if order else "runs USING INDEX ix_runs_exp"
+    assert walked in steps[0]
+    assert step in steps
+
+
+@pytest.mark.parametrize("near", [0, 1, 2, 20])
+@pytest.mark.parametrize("order", [["metrics.loss"], ["metrics.loss DESC"], [], ["start_time"]])
+def test_what_few_match_is_found_however_far_it_lies(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, near: int, order: list[str]
+) -> None:
+    monkeypatch.setattr(search_module, "NEAR", near)
+    insert_runs(connection, [RunState(f"r{n}", start_time=n // 3, metrics={"loss": summary("loss", n // 2)}) for n in range(40)])
+    text = "run_id IN ('r3', 'r20', 'r21', 'r38')"
+    whole = search(connection, text, order)[0]
+    assert sorted(whole) == [4, 21, 22, 39]
+    found, token = search(connection, text, order, limit=1)
+    while token:
+        more, token = search(connection, text, order, limit=1, token=token)
+        found += more
+    assert found == whole
 
 
 @pytest.mark.parametrize(("direction", "bound"), [("ASC", ">"), ("DESC", "<")])
