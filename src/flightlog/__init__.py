@@ -40,7 +40,7 @@ from flightlog.producer.run import ActiveRun
 from flightlog.schema.errors import FlightlogException, MlflowException
 
 if TYPE_CHECKING:
-    from flightlog import artifacts, config, entities, exceptions, tracking
+    from flightlog import artifacts, config, entities, exceptions, testing, tracking
     from flightlog.client import Client, MlflowClient
     from flightlog.reading import (
         create_experiment,
@@ -86,7 +86,7 @@ _LAZY = {
         "flightlog.reading",
     ),
 }
-_MODULES = ("artifacts", "config", "entities", "exceptions", "tracking")
+_MODULES = ("artifacts", "config", "entities", "exceptions", "testing", "tracking")
 
 __all__ = [
     "ActiveRun",
@@ -136,6 +136,7 @@ __all__ = [
     "set_tags",
     "set_tracking_uri",
     "start_run",
+    "testing",
     "tracking",
 ]
 

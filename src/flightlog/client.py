@@ -8,6 +8,7 @@ from typing import Any
 
 from flightlog import reading
 from flightlog.producer import lifecycle
+from flightlog.producer.client import Producer
 from flightlog.producer.context import context
 from flightlog.producer.fluent import (
     PARENT_TAG,
@@ -36,8 +37,12 @@ class Client:
     """
 
     def __init__(self, tracking_uri: str | None = None, registry_uri: str | None = None) -> None:  # noqa: ARG002 - MLflow's signature
-        self._producer = context.producer_for(tracking_uri)
+        self._own_producer = context.producer_for(tracking_uri)
         self._known: set[str] = set()
+
+    @property
+    def _producer(self) -> Producer:
+        return context.stand_in_for(self._own_producer)
 
     @property
     def tracking_uri(self) -> str:
