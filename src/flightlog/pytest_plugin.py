@@ -1,4 +1,7 @@
-"""The pytest plugin, which pytest finds by itself where flightlog is installed: the fixture `flightlog_capture`."""
+"""The pytest plugin with the fixture `flightlog_capture`: `pytest_plugins = ["flightlog.pytest_plugin"]` in conftest.py.
+
+It is no entry point: pytest would rewrite the assertions of all of flightlog in every project where that is installed.
+"""
 
 from __future__ import annotations
 

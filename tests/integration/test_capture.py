@@ -413,6 +413,7 @@ def test_asking_for_one_run_says_which_there_are() -> None:
 
 
 def test_the_fixture_of_the_plugin_captures_a_test(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["flightlog.pytest_plugin"]\n')
     (tmp_path / "test_training.py").write_text(
         "import flightlog as mlflow\n"
         "def test_training(flightlog_capture):\n"
