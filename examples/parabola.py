@@ -26,7 +26,10 @@ def train(steps: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=1_000, help="steps of the descent (1000)")
-    print(train(parser.parse_args().steps))
+    parser.add_argument("--sync", action="store_true", help="make each logging call wait for its commit")
+    options = parser.parse_args()
+    mlflow.config.enable_async_logging(not options.sync)
+    print(train(options.steps))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,12 @@ REJECTION_CODES = {
 
 
 class Producer:
-    """Records events for one store through its spool. Nothing here talks to the database."""
+    """Records events for one store through its spool. Nothing here talks to the database.
+
+    `is_lasting` says whether what is recorded outlasts the process, so that the process's end is of interest to it.
+    """
+
+    is_lasting = True
 
     def __init__(self, location: Location, settings: Settings, caretaker: Caretaker) -> None:
         self.location = location
@@ -77,7 +82,7 @@ class Producer:
         with self._lock:
             recorder = self._recorders.get(subject)
             if recorder is None:
-                recorder = self._recorders[subject] = Recorder(Journal(subject, self._spool, self._wake))
+                recorder = self._recorders[subject] = Recorder(self._journal(subject))
                 self._alive.add(recorder.journal)
                 if len(self._recorders) > MAX_OPEN:
                     _, oldest = self._recorders.popitem(last=False)
@@ -85,6 +90,9 @@ class Producer:
         if oldest is not None:
             self._close_journal(oldest.journal)
         return recorder
+
+    def _journal(self, subject: str) -> Journal:
+        return Journal(subject, self._spool, self._wake)
 
     def _wake(self) -> None:
         """Have the caretaker look after us: a journal has begun a segment, or needs the next."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -40,12 +42,38 @@ class Lookup(Protocol):
         """Return the experiment of that name as the store knows it now, also a deleted one, or None."""
 
 
+class Opening(Protocol):
+    """How a tracking URI becomes a producer."""
+
+    def locate(self, uri: str | Path | None, settings: Settings) -> Location:
+        """Return what a tracking URI means, None: none was named. Raises `InvalidParameter`."""
+
+    def open(self, location: Location, settings: Settings, caretaker: Caretaker) -> Producer:
+        """Return a producer for a location."""
+
+
+class SpoolOpening:
+    """Through a spool, to the store that the URI names."""
+
+    def locate(self, uri: str | Path | None, settings: Settings) -> Location:
+        """See `Opening.locate`."""
+        return locate(uri, settings)
+
+    def open(self, location: Location, settings: Settings, caretaker: Caretaker) -> Producer:
+        """See `Opening.open`."""
+        from flightlog.producer.client import Producer  # noqa: PLC0415 - pydantic takes as long to import as all the rest
+
+        return Producer(location, settings, caretaker)
+
+
 class Context:
     """One per process. Fields may be read anywhere; change them through the methods."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._opening: Opening = SpoolOpening()
         self._producers: dict[Location, Producer] = {}
+        self._aside: list[Producer] = []
         self._current: Producer | None = None
         self._settings: Settings | None = None
         self._tracking_uri: str | None = None
@@ -86,7 +114,7 @@ class Context:
 
     def set_tracking_uri(self, uri: str | Path | None) -> None:
         """Use another store from now on; None means what the environment says. Active runs stay with theirs."""
-        located = locate(uri, self.settings)
+        located = self._opening.locate(uri, self.settings)
         with self._lock:
             self._tracking_uri = str(uri) if uri else None
             self._current = self._producer_at(located)
@@ -111,7 +139,7 @@ class Context:
         current = self._current
         if current is None:
             with self._lock:
-                current = self._current = self._producer_at(locate(self._tracking_uri, self.settings))
+                current = self._current = self._producer_at(self._opening.locate(self._tracking_uri, self.settings))
         return current
 
     def producer_for(self, uri: str | None) -> Producer:
@@ -119,15 +147,17 @@ class Context:
         if uri is None:
             return self.producer
         with self._lock:
-            return self._producer_at(locate(uri, self.settings))
+            return self._producer_at(self._opening.locate(uri, self.settings))
 
     def _producer_at(self, location: Location) -> Producer:
         producer = self._producers.get(location)
         if producer is None:
-            from flightlog.producer.client import Producer  # noqa: PLC0415 - pydantic takes as long to import as all the rest
-
-            producer = self._producers[location] = Producer(location, self.settings, self.caretaker)
+            producer = self._producers[location] = self._opening.open(location, self.settings, self.caretaker)
         return producer
+
+    def stand_in_for(self, producer: Producer) -> Producer:
+        """Return the producer to use for one that was made earlier: itself, or what takes its place while it is set aside."""
+        return self.producer_for(producer.location.tracking_uri) if producer in self._aside else producer
 
     def producers(self) -> list[Producer]:
         """Return all producers that this process has used."""
@@ -138,8 +168,27 @@ class Context:
         """Start anew after a fork."""
         self._lock = threading.RLock()
         self.caretaker.abandon()
-        for producer in self._producers.values():
+        for producer in (*self._aside, *self._producers.values()):
             producer.abandon()
+
+    @contextmanager
+    def set_aside(self, opening: Opening) -> Iterator[None]:
+        """Be as new for a while, with producers from elsewhere, for all threads; then be as before. For tests: see `flightlog.testing`.
+
+        A run that is active in this context is not meanwhile; whoever holds it writes to it as ever.
+        """
+        before = vars(self).copy()
+        stack, latest = active_runs.get(), last_run_id.get()
+        kept = {"caretaker": self.caretaker, "lookup": self.lookup, "_lock": self._lock}
+        vars(self).update({**vars(Context()), **kept, "_opening": opening, "_aside": [*self._aside, *self._producers.values()]})
+        active_runs.set(())
+        last_run_id.set(None)
+        try:
+            yield
+        finally:
+            vars(self).update({**before, "_lock": self._lock})  # in a forked child it is another
+            active_runs.set(stack)
+            last_run_id.set(latest)
 
     def reset(self) -> None:
         """Forget everything, for tests: the next call reads the environment again."""

@@ -61,6 +61,8 @@ hooks = Hooks()
 def own(run: ActiveRun) -> None:
     """Take over a run: it is ended with this process unless it ends before."""
     hooks.kept[run.info.run_id] = run
+    if not run.producer.is_lasting:
+        return
     if not hooks.installed:
         _install()
     if hooks.sigterm is None:
@@ -74,6 +76,12 @@ def end(run: ActiveRun, status: str, reason: str | None = None) -> None:
     if is_waiting_at_end():
         operation.wait()
     _say_failed(run.producer, run.info.run_id)
+
+
+def end_all(producer: Producer, error: BaseException | None) -> None:
+    """End the runs of a producer that are still under way, as if the process ended with this exception or without one."""
+    for run in [run for run in hooks.kept.values() if run.producer is producer]:
+        end(run, *verdict(error))
 
 
 def _record_end(run: ActiveRun, status: str, reason: str | None) -> RunOperations:

@@ -19,7 +19,19 @@ def test_everything_in_all_is_there_and_all_is_sorted() -> None:
 
 
 def test_all_that_is_public_is_in_all() -> None:
-    packages = {"client", "columnar", "dataframes", "histories", "producer", "reading", "schema", "stores", "worker", "cli"}
+    packages = {
+        "client",
+        "columnar",
+        "dataframes",
+        "histories",
+        "producer",
+        "pytest_plugin",
+        "reading",
+        "schema",
+        "stores",
+        "worker",
+        "cli",
+    }
     packages |= {"diagnosis", "experiments", "images", "tables", "utils"}
     helpers = {"TYPE_CHECKING", "Any", "annotations", "import_module"}
     public = {name for name in vars(flightlog) if not name.startswith("_")} - packages - helpers

@@ -49,7 +49,7 @@ from flightlog.producer.system.switches import (
 from flightlog.schema.errors import FlightlogException, MlflowException
 
 if TYPE_CHECKING:
-    from flightlog import artifacts, config, entities, exceptions, tracking
+    from flightlog import artifacts, config, entities, exceptions, testing, tracking
     from flightlog.client import Client, MlflowClient
     from flightlog.diagnosis import doctor
     from flightlog.experiments import (
@@ -96,7 +96,7 @@ _LAZY = {
     }.items()
     for name in names.split()
 }
-_MODULES = ("artifacts", "config", "entities", "exceptions", "tracking")
+_MODULES = ("artifacts", "config", "entities", "exceptions", "testing", "tracking")
 
 __all__ = [
     "ActiveRun",
@@ -161,6 +161,7 @@ __all__ = [
     "set_tracking_uri",
     "start_run",
     "stream_metric_histories",
+    "testing",
     "tracking",
 ]
 

@@ -52,14 +52,18 @@ class Client:
         registry_uri: str | None = None,  # noqa: ARG002 - MLflow's signature
         workspace_store_uri: str | None = None,  # noqa: ARG002 - the same
     ) -> None:
-        self._producer = context.producer_for(tracking_uri)
+        self._own_producer = context.producer_for(tracking_uri)
 
     @classmethod
     def of(cls, producer: Producer) -> Client:
         """Return a client that writes through a producer and reads from its store."""
         client = cls.__new__(cls)
-        client._producer = producer  # noqa: SLF001 - its own
+        client._own_producer = producer  # noqa: SLF001 - its own
         return client
+
+    @property
+    def _producer(self) -> Producer:
+        return context.stand_in_for(self._own_producer)
 
     @property
     def tracking_uri(self) -> str:

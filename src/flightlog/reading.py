@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, Protocol, overload, runtime_checkable
 
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 PAGE = 10_000
 
 
+@runtime_checkable
+class Readable(Protocol):
+    """A producer that knows itself who reads what it has recorded."""
+
+    def reader(self) -> RunReader:
+        """Return a reader that sees everything that was recorded."""
+
+
 @lru_cache(maxsize=16)
 def _open(database_url: str, process: int) -> RunReader:  # noqa: ARG001 - a forked child must not share its parent's connections
     return open_store(database_url)
@@ -36,6 +44,8 @@ def _open(database_url: str, process: int) -> RunReader:  # noqa: ARG001 - a for
 
 def reader_for(producer: Producer) -> RunReader:
     """Return a reader of a producer's store that sees everything the producer has recorded. Raises `StoreUnavailable`."""
+    if isinstance(producer, Readable):
+        return producer.reader()
     settings, location = producer.settings, producer.location
     if not location.is_store_named:
         raise StoreUnavailable(
