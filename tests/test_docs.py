@@ -12,25 +12,13 @@ from pathlib import Path
 import pytest
 
 from flightlog.schema.settings import Settings
+from samples import SAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = sorted(set(re.findall(r"`flightlog ((?:[a-z-]+ ?)+)", README)))
-SAMPLES = {
-    "asynchronous": "false",
-    "start_worker": "false",
-    "spool_full": "raise",
-    "follow_links": "true",
-    "progress_bar": "true",
-    "lost_after": "90",
-    "log_format": "json",
-    "log_level": "debug",
-    "logging_level": "debug",
-    "truncate_long_values": "false",
-    "system_metrics": "true",
-}
 
 
 class Variables(dict[str, str]):

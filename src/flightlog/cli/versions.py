@@ -12,11 +12,18 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from flightlog.schema.settings import Settings, without_password
 
 PACKAGE = "flightlog"
-VARIABLES = {**{field.name: field.name.upper() for field in fields(Settings)}, "asynchronous": "ASYNC"}
+VARIABLES = {
+    **{field.name: field.name.upper() for field in fields(Settings)},
+    "asynchronous": "ASYNC",
+    "system_metrics": "ENABLE_SYSTEM_METRICS_LOGGING",
+    "system_metrics_interval": "SYSTEM_METRICS_SAMPLING_INTERVAL",
+    "system_metrics_samples": "SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING",
+}
 """Setting -> its variable without the prefix."""
 SHARED = {
     **{name: f"MLFLOW_{VARIABLES[name]}" for name in ("tracking_uri", "experiment_name", "experiment_id", "run_id")},
     **{name: f"MLFLOW_{VARIABLES[name]}" for name in ("logging_level", "run_context", "truncate_long_values")},
+    **{name: f"MLFLOW_{VARIABLES[name]}" for name in VARIABLES if name.startswith("system_metrics")},
     "artifact_location_max_length": "MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH",
     "asynchronous": "MLFLOW_ENABLE_ASYNC_LOGGING",
     "progress_bar": "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",

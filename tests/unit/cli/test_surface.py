@@ -15,6 +15,7 @@ from flightlog.cli import exits
 from flightlog.cli.app import app
 from flightlog.cli.versions import VARIABLES, origins
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted, NotFound, StoreUnavailable
+from samples import SAMPLES
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## `flightlog ([a-z -]+)`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
@@ -87,18 +88,6 @@ def test_a_wrong_command_line_is_a_usage_error(arguments: list[str], capsys: pyt
 def test_the_version_can_be_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert re.fullmatch(r"flightlog \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
-
-
-SAMPLES = {
-    "asynchronous": "false",
-    "start_worker": "false",
-    "spool_full": "raise",
-    "follow_links": "true",
-    "progress_bar": "true",
-    "lost_after": "90",
-    "log_format": "json",
-    "log_level": "debug",
-}
 
 
 @pytest.mark.parametrize("name", VARIABLES)
