@@ -19,7 +19,7 @@ def test_everything_in_all_is_there_and_all_is_sorted() -> None:
 
 
 def test_all_that_is_public_is_in_all() -> None:
-    packages = {"client", "dataframes", "producer", "reading", "schema", "stores", "worker", "cli"}
+    packages = {"client", "dataframes", "inputs", "producer", "reading", "schema", "stores", "worker", "cli"}
     helpers = {"TYPE_CHECKING", "Any", "annotations", "import_module"}
     public = {name for name in vars(flightlog) if not name.startswith("_")} - packages - helpers
     assert public <= set(flightlog.__all__)

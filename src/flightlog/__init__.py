@@ -40,8 +40,9 @@ from flightlog.producer.run import ActiveRun
 from flightlog.schema.errors import FlightlogException, MlflowException
 
 if TYPE_CHECKING:
-    from flightlog import artifacts, config, entities, exceptions, tracking
+    from flightlog import artifacts, config, data, entities, exceptions, tracking, types
     from flightlog.client import Client, MlflowClient
+    from flightlog.inputs import log_input, log_inputs, log_outputs
     from flightlog.reading import (
         create_experiment,
         delete_experiment,
@@ -65,6 +66,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "Client": "flightlog.client",
     "MlflowClient": "flightlog.client",
+    **dict.fromkeys(("log_input", "log_inputs", "log_outputs"), "flightlog.inputs"),
     **dict.fromkeys(
         (
             "create_experiment",
@@ -86,7 +88,7 @@ _LAZY = {
         "flightlog.reading",
     ),
 }
-_MODULES = ("artifacts", "config", "entities", "exceptions", "tracking")
+_MODULES = ("artifacts", "config", "data", "entities", "exceptions", "tracking", "types")
 
 __all__ = [
     "ActiveRun",
@@ -99,6 +101,7 @@ __all__ = [
     "attach",
     "config",
     "create_experiment",
+    "data",
     "delete_experiment",
     "delete_run",
     "delete_tag",
@@ -119,8 +122,11 @@ __all__ = [
     "log_artifacts",
     "log_dict",
     "log_figure",
+    "log_input",
+    "log_inputs",
     "log_metric",
     "log_metrics",
+    "log_outputs",
     "log_param",
     "log_params",
     "log_text",
@@ -137,6 +143,7 @@ __all__ = [
     "set_tracking_uri",
     "start_run",
     "tracking",
+    "types",
 ]
 
 

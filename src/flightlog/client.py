@@ -16,9 +16,24 @@ from flightlog.producer.fluent import (
     figure_bytes,
     is_synchronous,
 )
+from flightlog.producer.inputs import record_inputs, record_outputs
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.starting import local_run, run_started
-from flightlog.schema.entities import Attempt, Experiment, FileInfo, LifecycleStage, Metric, PagedList, Param, Run, RunTag, ViewType
+from flightlog.schema.entities import (
+    Attempt,
+    DatasetInput,
+    Experiment,
+    FileInfo,
+    LifecycleStage,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Metric,
+    PagedList,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import check_key
@@ -204,6 +219,18 @@ class Client:
         operations += [self._producer.log_metric(run_id, item.key, item.value, item.timestamp, item.step) for item in metrics]
         operations += [self._producer.set_tag(run_id, tag.key, tag.value) for tag in tags]
         return self._finish(sum(operations, NOTHING), synchronous)
+
+    def log_inputs(
+        self, run_id: str, datasets: Sequence[DatasetInput] | None = None, models: Sequence[LoggedModelInput] | None = None
+    ) -> None:
+        """Log datasets and models that a run uses: see `flightlog.log_input`."""
+        self._check_known(run_id)
+        self._finish(record_inputs(self._producer, run_id, datasets or (), models or ()), None)
+
+    def log_outputs(self, run_id: str, models: Sequence[LoggedModelOutput]) -> None:
+        """Log models that a run makes: see `flightlog.log_outputs`."""
+        self._check_known(run_id)
+        self._finish(record_outputs(self._producer, run_id, models), None)
 
     def get_metric_history(self, run_id: str, key: str, attempt: int | None = None) -> PagedList[Metric]:
         """Return the points of a metric ordered by (timestamp, step, value); none for an unknown key.
