@@ -258,14 +258,15 @@ def log_metric(
     timestamp: int | None = None,
     run_id: str | None = None,
     model_id: str | None = None,  # noqa: ARG001 - MLflow's signature
-    dataset: object = None,  # noqa: ARG001 - MLflow's signature
+    dataset: object = None,
 ) -> RunOperations | None:
-    """Log a metric. `step` is 0 and `timestamp` (ms since the epoch) now when not given."""
+    """Log a metric. `step` is 0 and `timestamp` (ms since the epoch) now when not given. A `dataset` is logged as an input, once."""
     stack = active_runs.get()
-    if stack and run_id is None and synchronous is None and not context.synchronous:
+    if stack and run_id is None and synchronous is None and dataset is None and not context.synchronous:
         stack[-1].recorder.metric(key, value, step, timestamp)
         return None
     producer, subject = _changeable(run_id)
+    _use_dataset(producer, subject, dataset)
     return finish(producer.log_metric(subject, key, value, timestamp, step), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
@@ -276,15 +277,23 @@ def log_metrics(
     run_id: str | None = None,
     timestamp: int | None = None,
     model_id: str | None = None,  # noqa: ARG001 - MLflow's signature
-    dataset: object = None,  # noqa: ARG001 - MLflow's signature
+    dataset: object = None,
 ) -> RunOperations | None:
-    """Log several metrics at one step and time."""
+    """Log several metrics at one step and time. A `dataset` is logged as an input, once."""
     stack = active_runs.get()
-    if stack and run_id is None and synchronous is None and not context.synchronous:
+    if stack and run_id is None and synchronous is None and dataset is None and not context.synchronous:
         stack[-1].recorder.metrics(metrics, step, timestamp)
         return None
     producer, subject = _changeable(run_id)
+    _use_dataset(producer, subject, dataset)
     return finish(producer.log_metrics(subject, metrics, step, timestamp), synchronous)  # type: ignore[no-any-return]  # as finish says
+
+
+def _use_dataset(producer: Producer, run_id: str, dataset: object) -> None:
+    if dataset is not None:
+        from flightlog.producer.inputs import use_dataset  # noqa: PLC0415 - few metrics name a dataset
+
+        use_dataset(producer, run_id, dataset)
 
 
 def target(run_id: str | None) -> tuple[Producer, str]:

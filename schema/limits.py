@@ -56,6 +56,17 @@ def check_experiment_id(experiment_id: object) -> str:
     return str(experiment_id)
 
 
+def check_text(what: str, text: object, most: int, least: int = 1) -> str:
+    """Return a text if it is one of a length that is allowed. `what` is the word for it in the message."""
+    if not isinstance(text, str):
+        raise InvalidParameter(f"{what} must be a string, not {type(text).__name__} {repr(text)[:100]}")
+    if len(text) < least:
+        raise InvalidParameter(f"{what} must not be empty")
+    if len(text) > most:
+        raise InvalidParameter(f"{what} {text[:40]!r}... is {len(text)} characters long; at most {most} are allowed")
+    return text
+
+
 def check_run_id(run_id: object) -> str:
     """Return a run id if it obeys the rules: a letter or digit, then at most 255 letters, digits, `_` and `-`."""
     if not isinstance(run_id, str) or not is_run_id(run_id):

@@ -1,7 +1,8 @@
 """MLflow's file store, the folder `mlruns`: read, never written.
 
     mlruns/<experiment>/meta.yaml, tags/<key>
-    mlruns/<experiment>/<run>/meta.yaml, params/<key>, tags/<key>, metrics/<key>, inputs/<id>/
+    mlruns/<experiment>/datasets/<id>/meta.yaml
+    mlruns/<experiment>/<run>/meta.yaml, params/<key>, tags/<key>, metrics/<key>, inputs/<id>/meta.yaml, outputs/<id>/meta.yaml
     mlruns/.trash/<experiment>/...            deleted experiments
 
 A key may have slashes; then it is a path. A metric's file has a line `timestamp value step` for each point; early versions wrote no step.
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from flightlog.schema.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, RunInputs, RunOutputs
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.stores.mlflow_history import MlflowExperiment, MlflowPoints, MlflowRun
@@ -75,10 +77,8 @@ class MlflowFiles:
 
     def left_out(self) -> dict[str, int]:
         """See `MlflowHistory.left_out`."""
-        runs = self._run_folders(self._homes)
-        inputs = sum(len(_folders(folder / "inputs")) for folder in runs)
         models = len(_folders(self._root / "models"))
-        return {word: count for word, count in (("dataset inputs", inputs), ("registered models", models)) if count}
+        return {"registered models": models} if models else {}
 
     def close(self) -> None:
         """See `MlflowHistory.close`."""
@@ -169,7 +169,27 @@ def _run(folder: Path) -> MlflowRun:
         artifact_uri=str(meta.get("artifact_uri") or ""),
         params=_texts(folder / "params"),
         tags=tags,
+        inputs=_inputs(folder),
+        outputs=_outputs(folder),
     )
+
+
+def _inputs(folder: Path) -> RunInputs:
+    edges = [_meta(path) for path in _folders(folder / "inputs")]
+    datasets = [_dataset_input(folder.parent / "datasets", edge) for edge in edges if edge["source_type"] == "DATASET"]
+    return RunInputs(datasets, [LoggedModelInput(str(edge["source_id"])) for edge in edges if edge["source_type"] != "DATASET"])
+
+
+def _dataset_input(datasets: Path, edge: dict[str, Any]) -> DatasetInput:
+    told = _meta(datasets / str(edge["source_id"]))
+    tags = [InputTag(str(key), str(value)) for key, value in (edge.get("tags") or {}).items()]
+    names = {name: str(told[name]) for name in ("name", "digest", "source_type", "source")}
+    return DatasetInput(Dataset(**names, schema=told.get("schema"), profile=told.get("profile")), tags)
+
+
+def _outputs(folder: Path) -> RunOutputs:
+    edges = [_meta(path) for path in _folders(folder / "outputs")]
+    return RunOutputs([LoggedModelOutput(str(edge["source_id"]), int(edge.get("step") or 0)) for edge in edges])
 
 
 def _time(value: object) -> int | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from flightlog.schema.columns import Floats
+from flightlog.schema.entities import RunInputs, RunOutputs
 from flightlog.schema.records import Ints
 
 
@@ -38,6 +39,8 @@ class MlflowRun:
     artifact_uri: str
     params: Mapping[str, str]
     tags: Mapping[str, str]
+    inputs: RunInputs = field(default_factory=RunInputs)
+    outputs: RunOutputs = field(default_factory=RunOutputs)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ from flightlog.schema import events as e
 from flightlog.schema.blocks import Block
 from flightlog.schema.codec import decode, encode
 from flightlog.schema.columns import join_metrics
-from flightlog.schema.entities import DeadLetter, MetricSummary, Run
+from flightlog.schema.entities import DeadLetter, MetricSummary, Run, RunInputs, RunOutputs
 from flightlog.schema.errors import DecodeError, NotFound
 from flightlog.schema.fold import ExperimentState, RunState, Stamp, fold_experiment, fold_run
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, WriterId, experiment_id_for, experiment_subject
@@ -55,6 +55,7 @@ class Counts:
     runs: int = 0
     params: int = 0
     tags: int = 0
+    inputs: int = 0
     points: int = 0
 
 
@@ -246,7 +247,8 @@ class _Import:
         self._blocks, self._waiting = [], 0
 
     def _compare_run(self, run: MlflowRun, points: int) -> None:
-        _count(self.imported.source, len(run.params), len(run.tags), points)
+        wanted = identities(run.inputs, run.outputs)
+        _count(self.imported.source, len(run.params), len(run.tags), len(wanted), points)
         known = self._find(run.run_id)
         if known is None:
             self.imported.differ(f"run {run.run_id} is not in the store")
@@ -254,19 +256,23 @@ class _Import:
         params = sum(known.data.params.get(key) == value for key, value in run.params.items())
         tags = sum(known.data.tags.get(key) == value for key, value in run.tags.items())
         found = sum(summary.count for summary in known.data.metric_summaries.values())
-        _count(self.imported.target, params, tags, found)
+        inputs = len(wanted & identities(known.inputs, known.outputs))
+        _count(self.imported.target, params, tags, inputs, found)
         if run.status not in STATUSES:
             self.imported.differ(f"run {run.run_id} has the status {run.status!r}, which is none of {', '.join(STATUSES)}")
         if params != len(run.params):
             self.imported.differ(f"run {run.run_id} has {len(run.params)} params, of which the store has {params}")
+        if inputs != len(wanted):
+            self.imported.differ(f"run {run.run_id} has {len(wanted)} datasets and models, of which the store has {inputs}")
         if found != points:
             self.imported.differ(f"run {run.run_id} has {points} points, and {found} in the store")
 
 
-def _count(counts: Counts, params: int, tags: int, points: int) -> None:
+def _count(counts: Counts, params: int, tags: int, inputs: int, points: int) -> None:
     counts.runs += 1
     counts.params += params
     counts.tags += tags
+    counts.inputs += inputs
     counts.points += points
 
 
@@ -321,6 +327,7 @@ def run_events(before: RunState, run: MlflowRun, experiment_id: str) -> Iterator
         if state.params.get(key) != value:
             yield e.ParamLogged(time=time, key=key, value=value)
     yield from _tag_changes(state, run, time)
+    yield from _new_inputs(state, run, time)
     if run.status in STATUSES and (state.status, state.end_time) != (run.status, run.end_time):
         time = max(time, run.end_time or 0)
         yield _status_change(run, time)
@@ -349,6 +356,29 @@ def _tag_changes(state: RunState, run: MlflowRun, time: int) -> Iterator[e.Event
             yield e.TagDeleted(time=time, key=key) if value is None else e.TagSet(time=time, key=key, value=value)
 
 
+def _new_inputs(state: RunState, run: MlflowRun, time: int) -> Iterator[e.Event]:
+    """Yield datasets and models that are new. They are not checked here: what breaks a rule is for the store to refuse, and is told."""
+    for item in run.inputs.dataset_inputs:
+        told = item.dataset
+        if (told.name, told.digest) not in state.datasets:
+            fields: dict[str, Any] = {"name": told.name, "digest": told.digest, "source_type": told.source_type, "source": told.source}
+            fields |= {"dataset_schema": told.schema, "profile": told.profile}
+            yield e.DatasetLogged.model_construct(time=time, **fields, tags={tag.key: tag.value for tag in item.tags or []})
+    for used in run.inputs.model_inputs:
+        if ("input", used.model_id) not in state.models:
+            yield e.ModelInputLogged.model_construct(time=time, model_id=used.model_id)
+    for made in run.outputs.model_outputs:
+        if ("output", made.model_id) not in state.models:
+            yield e.ModelOutputLogged.model_construct(time=time, model_id=made.model_id, step=made.step)
+
+
+def identities(inputs: RunInputs, outputs: RunOutputs) -> set[tuple[str, ...]]:
+    """Return what identifies each thing that a run used or made."""
+    datasets = {("dataset", item.dataset.name, item.dataset.digest) for item in inputs.dataset_inputs}
+    used = {("used", item.model_id) for item in inputs.model_inputs}
+    return datasets | used | {("made", item.model_id) for item in outputs.model_outputs}
+
+
 def _status_change(run: MlflowRun, time: int) -> e.Event:
     if run.end_time is not None:
         return e.RunEnded.model_validate({"time": time, "status": run.status, "end_time": max(run.end_time, 0)})
@@ -363,6 +393,8 @@ def is_as(known: Run, run: MlflowRun) -> bool:
     """Say whether the store has a run just as it is at the source, but for metrics."""
     info = known.info
     state = (info.status, info.end_time, info.lifecycle_stage)
+    if not identities(run.inputs, run.outputs) <= identities(known.inputs, known.outputs):
+        return False
     return state == (run.status, run.end_time, run.lifecycle_stage) and (known.data.params, known.data.tags) == (run.params, run.tags)
 
 

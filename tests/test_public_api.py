@@ -32,7 +32,7 @@ def test_all_that_is_public_is_in_all() -> None:
         "worker",
         "cli",
     }
-    packages |= {"diagnosis", "experiments", "images", "tables", "utils"}
+    packages |= {"diagnosis", "experiments", "images", "inputs", "tables", "utils"}
     helpers = {"TYPE_CHECKING", "Any", "annotations", "import_module"}
     public = {name for name in vars(flightlog) if not name.startswith("_")} - packages - helpers
     assert public <= set(flightlog.__all__)

@@ -49,7 +49,7 @@ from flightlog.producer.system.switches import (
 from flightlog.schema.errors import FlightlogException, MlflowException
 
 if TYPE_CHECKING:
-    from flightlog import artifacts, config, entities, exceptions, testing, tracking
+    from flightlog import artifacts, config, data, entities, exceptions, testing, tracking, types
     from flightlog.client import Client, MlflowClient
     from flightlog.diagnosis import doctor
     from flightlog.experiments import (
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from flightlog.histories import get_metric_histories, stream_metric_histories
     from flightlog.images import Image, log_image
+    from flightlog.inputs import log_input, log_inputs, log_outputs
     from flightlog.reading import (
         delete_run,
         get_attempts,
@@ -88,6 +89,7 @@ _LAZY = {
         ),
         "histories": "get_metric_histories stream_metric_histories",
         "images": "Image log_image",
+        "inputs": "log_input log_inputs log_outputs",
         "reading": (
             "delete_run get_attempts get_experiment get_experiment_by_name get_parent_run get_run last_active_run restore_run "
             "search_experiments search_runs"
@@ -96,7 +98,7 @@ _LAZY = {
     }.items()
     for name in names.split()
 }
-_MODULES = ("artifacts", "config", "entities", "exceptions", "testing", "tracking")
+_MODULES = ("artifacts", "config", "data", "entities", "exceptions", "testing", "tracking", "types")
 
 __all__ = [
     "ActiveRun",
@@ -110,6 +112,7 @@ __all__ = [
     "attach",
     "config",
     "create_experiment",
+    "data",
     "delete_experiment",
     "delete_experiment_tag",
     "delete_run",
@@ -138,8 +141,11 @@ __all__ = [
     "log_dict",
     "log_figure",
     "log_image",
+    "log_input",
+    "log_inputs",
     "log_metric",
     "log_metrics",
+    "log_outputs",
     "log_param",
     "log_params",
     "log_stream",
@@ -163,6 +169,7 @@ __all__ = [
     "stream_metric_histories",
     "testing",
     "tracking",
+    "types",
 ]
 
 

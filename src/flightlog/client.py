@@ -13,14 +13,18 @@ from flightlog.producer.client import Producer
 from flightlog.producer.context import context
 from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
 from flightlog.producer.fluent import check_status, is_synchronous
+from flightlog.producer.inputs import record_inputs, record_outputs
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.starting import local_run, run_started
 from flightlog.schema.entities import (
     ArtifactStatus,
     Attempt,
+    DatasetInput,
     Experiment,
     FileInfo,
     LifecycleStage,
+    LoggedModelInput,
+    LoggedModelOutput,
     Metric,
     PagedList,
     Param,
@@ -241,6 +245,18 @@ class Client:
         operations += [self._producer.log_metric(run_id, item.key, item.value, item.timestamp, item.step) for item in metrics]
         operations += [self._producer.set_tag(run_id, key, text) for key, text in pairs]
         return self._finish(sum(operations, NOTHING), synchronous)
+
+    def log_inputs(
+        self, run_id: str, datasets: Sequence[DatasetInput] | None = None, models: Sequence[LoggedModelInput] | None = None
+    ) -> None:
+        """Log datasets and models that a run uses: see `flightlog.log_input`."""
+        self._check_known(run_id)
+        self._finish(record_inputs(self._producer, run_id, datasets or (), models or ()), None)
+
+    def log_outputs(self, run_id: str, models: Sequence[LoggedModelOutput]) -> None:
+        """Log models that a run makes: see `flightlog.log_outputs`."""
+        self._check_known(run_id)
+        self._finish(record_outputs(self._producer, run_id, models), None)
 
     def get_metric_history(self, run_id: str, key: str, attempt: int | None = None) -> PagedList[Metric]:
         """Return the points of a metric ordered by (timestamp, step, value); none for an unknown key.

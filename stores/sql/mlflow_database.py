@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, OperationalError
 
+from flightlog.schema.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, RunInputs, RunOutputs
 from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.names import RUN_NAME_TAG
 from flightlog.stores.mlflow_history import MlflowExperiment, MlflowPoints, MlflowRun
@@ -66,10 +68,23 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "params": {"run_uuid": None, "key": "", "value": ""},
     "tags": {"run_uuid": None, "key": "", "value": ""},
     "metrics": {"run_uuid": None, "key": "", "step": 0, "timestamp": 0, "value": 0.0, "is_nan": False},
+    "inputs": {"input_uuid": None, "source_type": "", "source_id": None, "destination_type": "", "destination_id": None, "step": 0},
+    "input_tags": {"input_uuid": None, "name": "", "value": ""},
+    "datasets": {
+        "dataset_uuid": None,
+        "name": "",
+        "digest": "",
+        "dataset_source_type": "",
+        "dataset_source": "",
+        "dataset_schema": None,
+        "dataset_profile": None,
+    },
 }
 """The columns that are read, with what stands for one that is missing."""
+DATASET_EDGE = ("DATASET", "RUN")
+KEYS = ("run_uuid", "input_uuid", "dataset_uuid", "source_id", "destination_id")
+"""The columns by which rows are asked for: a list of keys needs to know what they are."""
 LEFT_OUT = {
-    "inputs": "dataset inputs",
     "logged_models": "logged models",
     "registered_models": "registered models",
     "model_versions": "model versions",
@@ -108,9 +123,40 @@ class MlflowDatabase:
         while rows := self._all(self._select("runs").where(run_uuid > last).order_by(run_uuid).limit(RUNS)):
             last = rows[-1].run_uuid
             mine = [row for row in rows if str(row.experiment_id) in experiment_ids]
-            params, tags = (self._texts(name, [row.run_uuid for row in mine]) for name in ("params", "tags"))
+            ids = [row.run_uuid for row in mine]
+            params, tags = (self._texts(name, ids) for name in ("params", "tags"))
+            inputs, outputs = self._inputs(ids), self._outputs(ids)
             if mine:
-                yield [_run(row, params.get(row.run_uuid, {}), tags.get(row.run_uuid, {})) for row in mine]
+                found = [_run(row, params.get(row.run_uuid, {}), tags.get(row.run_uuid, {})) for row in mine]
+                yield [replace(run, inputs=inputs[run.run_id], outputs=outputs[run.run_id]) for run in found]
+
+    def _inputs(self, run_ids: Sequence[str]) -> dict[str, RunInputs]:
+        edges = [
+            row for row in self._by_key("inputs", "destination_id", run_ids) if (row.source_type, row.destination_type) == DATASET_EDGE
+        ]
+        told = {row.dataset_uuid: _dataset(row) for row in self._by_key("datasets", "dataset_uuid", {row.source_id for row in edges})}
+        tags: dict[str, list[InputTag]] = {}
+        for row in self._by_key("input_tags", "input_uuid", [row.input_uuid for row in edges]):
+            tags.setdefault(row.input_uuid, []).append(InputTag(row.name, row.value or ""))
+        found = {run_id: RunInputs() for run_id in run_ids}
+        for row in edges:
+            if row.source_id in told:
+                found[row.destination_id].dataset_inputs.append(DatasetInput(told[row.source_id], tags.get(row.input_uuid)))
+        for row in self._by_key("inputs", "source_id", run_ids):
+            if row.source_type == "RUN_INPUT":
+                found[row.source_id].model_inputs.append(LoggedModelInput(row.destination_id))
+        return found
+
+    def _outputs(self, run_ids: Sequence[str]) -> dict[str, RunOutputs]:
+        found = {run_id: RunOutputs() for run_id in run_ids}
+        for row in self._by_key("inputs", "source_id", run_ids):
+            if row.source_type == "RUN_OUTPUT":
+                found[row.source_id].model_outputs.append(LoggedModelOutput(row.destination_id, row.step or 0))
+        return found
+
+    def _by_key(self, name: str, key: str, keys: Collection[str]) -> list[Any]:
+        with reading(self._engine) as connection:
+            return fetch(connection, self._select(name), self._column(name, key), sorted(keys))
 
     def counts(self, run_ids: Sequence[str]) -> dict[str, dict[str, int]]:
         """See `MlflowHistory.counts`."""
@@ -180,7 +226,7 @@ class MlflowDatabase:
 
     def _column(self, name: str, item: str) -> ColumnElement[Any]:
         if item in self._columns[name]:
-            return column(item, String()) if item == "run_uuid" else column(item)  # a list of keys needs to know what they are
+            return column(item, String()) if item in KEYS else column(item)
         return literal(DEFAULTS[name][item]).label(item)
 
     def _all(self, query: Select[Any]) -> Sequence[Any]:
@@ -197,6 +243,11 @@ class MlflowDatabase:
 
 def _table(name: str) -> FromClause:
     return table(name)
+
+
+def _dataset(row: Any) -> Dataset:  # noqa: ANN401 - a row
+    source = (row.dataset_source_type or "", row.dataset_source or "")
+    return Dataset(row.name, row.digest, *source, row.dataset_schema, row.dataset_profile)
 
 
 def _experiment(row: Any, tags: dict[str, str]) -> MlflowExperiment:  # noqa: ANN401 - a row

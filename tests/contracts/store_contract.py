@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -571,7 +572,7 @@ class StoreContract(ABC):
     # inputs and outputs
 
     def test_what_a_run_used_and_made_is_read_with_it(self, store: Store) -> None:
-        told = {"source_type": "s3", "source": '{"uri": "s3://a/b"}', "dataset_schema": "{}", "profile": '{"num_rows": 3}'}
+        told: dict[str, Any] = {"source_type": "s3", "source": '{"uri": "s3://a/b"}', "dataset_schema": "{}", "profile": '{"num_rows": 3}'}
         used = dataset("digits", "1f", tags={"mlflow.data.context": "train", "a": "1"}, **told)
         outputs = [e.ModelOutputLogged(time=3, model_id="m-2", step=5), e.ModelOutputLogged(time=4, model_id="m-1")]
         store.apply([block(RUN, started(), used, dataset("words", time=900), e.ModelInputLogged(time=1, model_id="m-0"), *outputs)])

@@ -56,6 +56,21 @@ statuses = st.sampled_from(["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLE
 points = st.lists(st.tuples(keys, values), max_size=3).map(tuple)
 
 metric_events = st.builds(e.MetricsLogged, time=times, step=whole, points=points)
+input_events = st.one_of(
+    st.builds(
+        e.DatasetLogged,
+        time=times,
+        name=keys,
+        digest=st.sampled_from(["1", "2"]),
+        source_type=keys,
+        source=texts,
+        dataset_schema=st.none() | texts,
+        profile=st.none() | texts,
+        tags=st.dictionaries(keys | st.just("mlflow.data.context"), texts, max_size=2),
+    ),
+    st.builds(e.ModelInputLogged, time=times, model_id=keys),
+    st.builds(e.ModelOutputLogged, time=times, model_id=keys, step=whole),
+)
 run_events = st.one_of(
     metric_events,
     metric_events,
@@ -64,7 +79,7 @@ run_events = st.one_of(
     st.builds(e.TagDeleted, time=times, key=keys | st.just("mlflow.runName")),
     st.builds(e.ArtifactLogged, time=times, path=keys, size=st.sampled_from([0, 2**63 - 1]), snapshot=texts),
     st.builds(e.ArtifactSettled, time=times, path=keys, snapshot=texts, state=st.sampled_from(["stored", "failed"])),
-    st.deferred(lambda: input_events),
+    input_events,
     st.builds(
         e.RunStarted,
         time=times,
@@ -86,21 +101,6 @@ run_events = st.one_of(
     st.builds(e.RunRestored, time=times),
     st.builds(e.RunPurged, time=times),
     st.builds(e.EventsDropped, time=times, count=st.sampled_from([1, 2**63 - 1]), reason=texts),
-)
-input_events = st.one_of(
-    st.builds(
-        e.DatasetLogged,
-        time=times,
-        name=keys,
-        digest=st.sampled_from(["1", "2"]),
-        source_type=keys,
-        source=texts,
-        dataset_schema=st.none() | texts,
-        profile=st.none() | texts,
-        tags=st.dictionaries(keys | st.just("mlflow.data.context"), texts, max_size=2),
-    ),
-    st.builds(e.ModelInputLogged, time=times, model_id=keys),
-    st.builds(e.ModelOutputLogged, time=times, model_id=keys, step=whole),
 )
 experiment_events = st.one_of(
     st.builds(

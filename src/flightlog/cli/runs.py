@@ -11,9 +11,10 @@ from flightlog.cli import exits, output, places
 from flightlog.cli.options import AsJson, TrackingUri
 from flightlog.cli.output import Column
 from flightlog.cli.searches import all_experiments, find_experiment
-from flightlog.schema.entities import Attempt, DeadLetter, MetricSummary, Point, Run, RunInfo, ViewType
+from flightlog.schema.entities import Attempt, DatasetInput, DeadLetter, MetricSummary, Point, Run, RunInfo, ViewType
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.limits import check_run_id
+from flightlog.schema.names import CONTEXT_TAG
 from flightlog.stores.base import RunReader
 
 LIST_COLUMNS = (
@@ -30,6 +31,14 @@ METRIC_COLUMNS = (
 )
 PAIR_COLUMNS = (Column("key", folds=True), Column("value", folds=True))
 ATTEMPT_COLUMNS = (Column("attempt", right=True), Column("began"), Column("from step", right=True))
+DATASET_COLUMNS = (
+    Column("dataset", folds=True),
+    Column("digest"),
+    Column("context"),
+    Column("source", folds=True),
+    Column("profile", folds=True),
+)
+MODEL_COLUMNS = (Column("model", folds=True), Column("is"), Column("step", right=True))
 ARTIFACT_COLUMNS = (Column("artifact", folds=True), Column("size", right=True), Column("state"), Column("reason", folds=True))
 LETTER_COLUMNS = (
     Column("writer"),
@@ -38,6 +47,9 @@ LETTER_COLUMNS = (
     Column("reason"),
     Column("message", folds=True),
 )
+
+MAX_SHOWN = 100
+"""Characters of a source or a profile."""
 
 app = typer.Typer(help="List, search and compare runs, or show one.", epilog=exits.SENTENCE, no_args_is_help=True)
 
@@ -73,7 +85,7 @@ def show_run(
     tracking_uri: TrackingUri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one run: what it is, its attempts, params, tags, metrics and artifacts, and events of it that could not be filed."""
+    """Show one run: what it is, its attempts, params, tags, metrics, datasets, models and artifacts, and events that could not be filed."""
     with places.opened(places.find(tracking_uri)) as store:
         run = store.get_run(check_run_id(run_id))
         attempts, artifacts = store.attempts(run_id), store.artifacts(run_id)
@@ -119,6 +131,8 @@ def _whole_document(
         "params": run.data.params,
         "tags": run.data.tags,
         "metrics": {key: _metric(summary) for key, summary in run.data.metric_summaries.items()},
+        "inputs": run.inputs.to_dictionary(),
+        "outputs": run.outputs.to_dictionary(),
         "artifacts": [_fields(item, "path", "size", "sha256", "state", "reason") for item in artifacts],
         "dead_letters": [_fields(item, "writer", "sequence", "count", "reason", "message", "time") for item in letters],
         "dropped": dropped,
@@ -148,6 +162,8 @@ def _print_run(
     _print_section("Params", PAIR_COLUMNS, sorted(run.data.params.items()))
     _print_section("Tags", PAIR_COLUMNS, sorted(run.data.tags.items()))
     _print_section("Metrics", METRIC_COLUMNS, [_metric_row(run.data.metric_summaries[key]) for key in sorted(run.data.metric_summaries)])
+    _print_section("Datasets", DATASET_COLUMNS, [_dataset_row(item) for item in run.inputs.dataset_inputs])
+    _print_section("Models", MODEL_COLUMNS, _model_rows(run))
     _print_section("Artifacts", ARTIFACT_COLUMNS, [(item.path, output.size(item.size), item.state, item.reason) for item in artifacts])
     unfiled = [(item.writer, item.sequence, item.count, item.reason, item.message) for item in letters]
     _print_section("Events that could not be filed", LETTER_COLUMNS, unfiled)
@@ -172,6 +188,21 @@ def _facts(info: RunInfo, experiment: str, dropped: int) -> list[tuple[str, obje
 def _metric_row(summary: MetricSummary) -> tuple[object, ...]:
     values = (_value(point) for point in (summary.first, summary.last, summary.min, summary.max))
     return summary.key, summary.count, *values, summary.last.step, summary.non_finite
+
+
+def _dataset_row(item: DatasetInput) -> tuple[object, ...]:
+    context = next((tag.value for tag in item.tags or [] if tag.key == CONTEXT_TAG), None)
+    dataset = item.dataset
+    return dataset.name, dataset.digest, context, _excerpt(dataset.source), _excerpt(dataset.profile)
+
+
+def _excerpt(text: str | None) -> str | None:
+    return text if text is None or len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _model_rows(run: Run) -> list[tuple[object, ...]]:
+    used = [(item.model_id, "used", None) for item in run.inputs.model_inputs]
+    return [*used, *((item.model_id, "made", item.step) for item in run.outputs.model_outputs)]
 
 
 def _value(point: Point | None) -> float | None:

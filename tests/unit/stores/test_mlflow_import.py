@@ -20,7 +20,7 @@ from flightlog.cli import exits
 from flightlog.cli.imports import open_history
 from flightlog.schema.blocks import Block
 from flightlog.schema.columns import join_metrics, split_metrics
-from flightlog.schema.entities import ViewType
+from flightlog.schema.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, ViewType
 from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.stores.base import Applied, Store
 from flightlog.stores.memory import MemoryStore
@@ -227,8 +227,61 @@ def test_only_the_experiments_that_are_named_come(tmp_path: Path, store: MemoryS
 
 
 def test_what_has_no_events_here_is_counted(tmp_path: Path, store: MemoryStore) -> None:
-    assert bring(database(tmp_path), store).left_out["dataset inputs"] == 1
-    assert bring(files(tmp_path), store).left_out["dataset inputs"] == 1
+    uri = database(tmp_path)
+    change(uri, "INSERT INTO registered_models (name) VALUES ('m')")
+    assert bring(uri, store).left_out == {"registered models": 1}
+    uri = files(tmp_path)
+    (Path(uri) / "models" / "m").mkdir(parents=True)
+    assert bring(uri, MemoryStore()).left_out == {"registered models": 1}
+
+
+@pytest.mark.parametrize("version", [version for version in VERSIONS if version != "1.30"])
+@pytest.mark.parametrize("kind", MAKERS)
+def test_datasets_come_with_the_runs_that_used_them(kind: str, version: str, tmp_path: Path, store: MemoryStore) -> None:
+    imported = bring(MAKERS[kind](tmp_path, version), store)
+    assert (imported.source.inputs, imported.target.inputs, imported.is_complete) == (1, 1, True)
+    assert full_run(store).inputs.dataset_inputs == [DatasetInput(Dataset("iris", "d1", "local", "{}"))]
+
+
+def test_inputs_that_were_added_since_come_with_their_tags(tmp_path: Path, store: MemoryStore) -> None:
+    uri = database(tmp_path)
+    bring(uri, store)
+    run_id, experiment_id = full_run(store).info.run_id, full_run(store).info.experiment_id
+    change(
+        uri,
+        f"INSERT INTO datasets VALUES ('u', {experiment_id}, 'words', 'd2', 's3', '{{}}', 'schema', 'profile')",
+        f"INSERT INTO inputs VALUES ('i', 'DATASET', 'u', 'RUN', '{run_id}', 0)",
+        "INSERT INTO input_tags VALUES ('i', 'mlflow.data.context', 'train')",
+        f"INSERT INTO inputs VALUES ('j', 'RUN_INPUT', '{run_id}', 'MODEL_INPUT', 'm-1', 0)",
+        f"INSERT INTO inputs VALUES ('k', 'RUN_OUTPUT', '{run_id}', 'MODEL_OUTPUT', 'm-2', 7)",
+    )
+    assert (bring(uri, store).events, bring(uri, store).events) == (3, 0)
+    run = full_run(store)
+    added = DatasetInput(Dataset("words", "d2", "s3", "{}", "schema", "profile"), [InputTag("mlflow.data.context", "train")])
+    assert (run.inputs.dataset_inputs[1], run.inputs.model_inputs) == (added, [LoggedModelInput("m-1")])
+    assert run.outputs.model_outputs == [LoggedModelOutput("m-2", 7)]
+
+
+def test_models_come_from_a_folder_as_well(tmp_path: Path, store: MemoryStore) -> None:
+    uri = files(tmp_path)
+    bring(uri, store)
+    run = full_run(store)
+    for place, told in (("inputs/a", "source_type: MODEL_INPUT\nsource_id: m-1\n"), ("outputs/m-2", "source_id: m-2\nstep: 7\n")):
+        folder = Path(uri) / run.info.experiment_id / run.info.run_id / place
+        folder.mkdir(parents=True)
+        (folder / "meta.yaml").write_text(told, encoding="utf-8")
+    assert (bring(uri, store).events, bring(uri, store).events) == (2, 0)
+    assert full_run(store).inputs.model_inputs == [LoggedModelInput("m-1")]
+    assert full_run(store).outputs.model_outputs == [LoggedModelOutput("m-2", 7)]
+
+
+def test_a_dataset_that_breaks_a_rule_is_told_and_stops_nothing(tmp_path: Path, store: MemoryStore) -> None:
+    uri = database(tmp_path)
+    change(uri, "UPDATE datasets SET name = ''")
+    imported = bring(uri, store)
+    assert [letter.reason for letter in imported.letters] == ["invalid"]
+    assert (imported.is_complete, imported.different) == (False, 1)
+    assert "datasets and models" in imported.differences[0]
 
 
 def test_a_run_that_cannot_be_read_is_told_and_stops_no_other(tmp_path: Path, store: MemoryStore) -> None:
