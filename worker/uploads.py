@@ -87,8 +87,8 @@ class Uploads:
         return False
 
     def store_waiting(self) -> int:
-        """See `run`; return how many artifacts were seen to."""
-        snapshots = self.snapshots()
+        """See `run`; return how many artifacts were seen to, 0 when told to leave."""
+        snapshots = [] if self._stopping else self.snapshots()
         waiting = self._sink.pending_snapshots(snapshots) if snapshots else []
         return self._store_all(waiting)
 
