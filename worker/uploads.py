@@ -87,7 +87,7 @@ class Uploads:
         return False
 
     def store_waiting(self) -> int:
-        """See `run`; return how many artifacts were seen to, 0 when told to leave."""
+        """See `run`; return how many artifacts something became of, 0 when told to leave."""
         snapshots = [] if self._stopping else self.snapshots()
         waiting = self._sink.pending_snapshots(snapshots) if snapshots else []
         return self._store_all(waiting)
@@ -140,7 +140,7 @@ class Uploads:
                     self._drop(event.snapshot)
 
     def _store_all(self, items: Sequence[PendingArtifact]) -> int:
-        """Store artifacts, and tell what became of them while others are under way; return how many were seen to."""
+        """Store artifacts, and tell what became of them while others are under way; return how many that was."""
         wanted = [item for item in items if self._pauses.is_open(_place(item[1]))]
         self.delayed = len(items) - len(wanted)
         self.is_storing = bool(wanted)
@@ -151,7 +151,7 @@ class Uploads:
             telling.flush()
         finally:
             self.is_storing = False
-        return len(wanted)
+        return telling.told
 
     def _outcomes(self, items: Sequence[PendingArtifact]) -> Iterator[Outcome]:
         """Yield what became of artifacts, as it becomes known; nothing for one that is not ours."""
@@ -238,6 +238,7 @@ class _Telling:
 
     def __init__(self, tell: Callable[[Sequence[Outcome]], None]) -> None:
         self._tell = tell
+        self.told = 0
         self._outcomes: list[Outcome] = []
         self._since = time.monotonic()
 
@@ -250,6 +251,7 @@ class _Telling:
         outcomes, self._outcomes, self._since = self._outcomes, [], time.monotonic()
         if outcomes:
             self._tell(outcomes)
+            self.told += len(outcomes)
 
 
 def _checked(snapshot: Path, artifact: ArtifactState) -> str:
