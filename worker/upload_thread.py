@@ -83,7 +83,9 @@ class UploadThread:
             if self._is_sweep_due:
                 self._is_sweep_due = False
                 self._uploads.sweep()
-            if not self._uploads.store_waiting() and news == self._news:
+            while self._uploads.store_waiting():
+                news = self._news
+            if news == self._news:
                 self._next_look = time.monotonic() + self._patience()
             self._seen = news
         except StoreUnavailable as error:

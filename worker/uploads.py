@@ -27,7 +27,7 @@ from flightlog.stores.artifacts.checksums import sha256_of
 from flightlog.stores.artifacts.partial import written_whole
 from flightlog.stores.artifacts.s3 import MEMO
 from flightlog.stores.base import Gap, Outcome, PendingArtifact
-from flightlog.worker.logged_artifacts import logged_artifacts
+from flightlog.worker.logged_artifacts import Known, Replacements, logged_in
 from flightlog.worker.pauses import Pauses
 
 log = logging.getLogger("flightlog.worker")
@@ -53,20 +53,14 @@ class Pending(Protocol):
         """See `Sink.settle_artifacts`."""
 
 
-class Known(Protocol):
-    """What knows all artifacts of a run."""
-
-    def artifacts(self, run_id: str) -> list[ArtifactState]:
-        """See `RunReader.artifacts`."""
-
-
 class Uploads:
     """Stores what the sink says is pending and this spool holds a snapshot of. A failure concerns only its own artifact."""
 
     def __init__(self, spool: Path, sink: Pending, known: Known | None = None) -> None:
         """`known` tells of snapshots that nobody wants any more, because newer artifacts came at their paths; None: they stay."""
         self._folder = spool / SNAPSHOTS
-        self._sink, self._known = sink, known
+        self._sink = sink
+        self._replacements = None if known is None else Replacements(known)
         self._stopping = False
         self._pauses = Pauses()
         self.is_storing = False
@@ -87,8 +81,8 @@ class Uploads:
         return False
 
     def store_waiting(self) -> int:
-        """See `run`; return how many artifacts were seen to."""
-        snapshots = self.snapshots()
+        """See `run`; return how many artifacts something became of, 0 when told to leave."""
+        snapshots = [] if self._stopping else self.snapshots()
         waiting = self._sink.pending_snapshots(snapshots) if snapshots else []
         return self._store_all(waiting)
 
@@ -128,19 +122,16 @@ class Uploads:
 
     def drop_replaced(self, items: Sequence[Block | Gap]) -> None:
         """Delete the snapshots of artifacts that were logged anew at their paths before they were stored."""
-        logged = [(item.subject, event) for item in items if isinstance(item, Block) for event in logged_artifacts(item)]
-        if self._known is None or not logged:
-            return
-        there = {name for _, event in logged if _SNAPSHOT.fullmatch(name := event.snapshot) and (self._folder / name).exists()}
-        there -= {artifact.snapshot for _, _, artifact in self._sink.pending_snapshots(there)} if there else set()
-        for run_id in {run_id for run_id, event in logged if event.snapshot in there}:
-            newest = {artifact.path: artifact.snapshot for artifact in self._known.artifacts(run_id)}
-            for event in (event for owner, event in logged if owner == run_id and event.snapshot in there):
-                if newest.get(event.path, event.snapshot) != event.snapshot:
-                    self._drop(event.snapshot)
+        logged = logged_in(items)
+        if self._replacements is not None and logged:
+            for snapshot in filter(self._is_here, self._replacements.among(logged)):
+                self._drop(snapshot)
+
+    def _is_here(self, snapshot: str) -> bool:
+        return _SNAPSHOT.fullmatch(snapshot) is not None and (self._folder / snapshot).exists()
 
     def _store_all(self, items: Sequence[PendingArtifact]) -> int:
-        """Store artifacts, and tell what became of them while others are under way; return how many were seen to."""
+        """Store artifacts, and tell what became of them while others are under way; return how many that was."""
         wanted = [item for item in items if self._pauses.is_open(_place(item[1]))]
         self.delayed = len(items) - len(wanted)
         self.is_storing = bool(wanted)
@@ -151,7 +142,7 @@ class Uploads:
             telling.flush()
         finally:
             self.is_storing = False
-        return len(wanted)
+        return telling.told
 
     def _outcomes(self, items: Sequence[PendingArtifact]) -> Iterator[Outcome]:
         """Yield what became of artifacts, as it becomes known; nothing for one that is not ours."""
@@ -210,7 +201,7 @@ class Uploads:
 
     def _note(self, snapshot: str, note: ArtifactNote) -> None:
         """Leave a note for whoever logged the artifact."""
-        if not (_SNAPSHOT.fullmatch(snapshot) and (self._folder / snapshot).exists()):
+        if not self._is_here(snapshot):
             return
         try:
             with written_whole(note_path(self._folder / snapshot)) as partial:
@@ -238,6 +229,7 @@ class _Telling:
 
     def __init__(self, tell: Callable[[Sequence[Outcome]], None]) -> None:
         self._tell = tell
+        self.told = 0
         self._outcomes: list[Outcome] = []
         self._since = time.monotonic()
 
@@ -250,6 +242,7 @@ class _Telling:
         outcomes, self._outcomes, self._since = self._outcomes, [], time.monotonic()
         if outcomes:
             self._tell(outcomes)
+            self.told += len(outcomes)
 
 
 def _checked(snapshot: Path, artifact: ArtifactState) -> str:

@@ -90,7 +90,7 @@ class S3Artifacts:
 
     def _is_plain(self, path: str, folder: str) -> bool:
         """Whether a key is one that this class can have written: others, such as with `..` or `//`, cannot be fetched as files."""
-        is_plain = posixpath.dirname(path) == folder and posixpath.normpath(f"/{path}") == f"/{path}" and "\\" not in path
+        is_plain = path != "" and posixpath.dirname(path) == folder and posixpath.normpath(f"/{path}") == f"/{path}" and "\\" not in path
         if not is_plain:
             log.warning("%s has an object whose name is no path of an artifact, and which is left out: %r", self._uri, path)
         return is_plain

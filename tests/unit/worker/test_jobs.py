@@ -138,7 +138,7 @@ def test_after_an_error_the_shard_rests_and_nothing_is_lost(
     with monkeypatch.context() as broken:
         broken.setattr(store, "apply" if isinstance(error, StoreUnavailable) else "pending_snapshots", refuse)
         logged = ArtifactLogged(time=1, path="a", size=1, snapshot="c" * 32)
-        broken.setattr("flightlog.worker.queued_artifacts.logged_artifacts", lambda _: [logged])
+        broken.setattr("flightlog.worker.queued_artifacts.logged_in", lambda _: [("a", logged)])
         with pytest.raises(type(error)):
             drain(SHARD)
     assert 0 < _lease_left(streams) <= 1000
