@@ -169,5 +169,7 @@ def _with_columns(client: Client, run: pd.Series[Any], artifact_file: str, colum
     if table is None:
         raise NotFound(f"run {run['run_id']} has no artifact {artifact_file!r} any more")
     for column in columns:
+        if column not in run:
+            raise InvalidParameter(f"runs have no column {column!r}; extra_columns are columns of search_runs, such as run_id")
         table[f"{column}_" if column in table else column] = run[column]
     return table
