@@ -46,7 +46,7 @@ class Window:
         self.count += 1
         for counter, figures in sample:
             for name, value in figures.items():
-                self.figures.setdefault(name, (counter, []))[1].append(float(value))
+                self.figures.setdefault(name, (counter, []))[1].append(value)
 
     def point(self) -> dict[str, float]:
         """Return each figure as its counter makes it of its samples."""
@@ -130,7 +130,7 @@ class Sampler:
 
     def _read(self, counter: Counter) -> Mapping[str, float]:
         try:
-            return counter.read()
+            return {name: float(value) for name, value in counter.read().items()}
         except Exception as error:  # noqa: BLE001 - whatever a driver or a system says; the other counters go on
             if counter.name not in self._failed:
                 self._failed.add(counter.name)

@@ -207,6 +207,17 @@ def test_a_failing_counter_is_named_once_and_the_others_go_on(warnings: Callable
     assert warnings() == ["flightlog: system metrics lack sensor: OSError: no such sensor, attempt 0"]
 
 
+def test_a_figure_that_is_no_number_costs_its_counter_alone(warnings: Callable[[], list[str]]) -> None:
+    points = Points()
+    nothing: Any = None
+    sampler = sampler_of(points, Counter("disk", lambda: {"disk": nothing}), Counter("count", counting()))
+    sampler.start()
+    points.wait_for(2)
+    sampler.stop()
+    assert points.found[1][0] == {"number": 2}
+    assert len(warnings()) == 1
+
+
 def test_a_counter_that_recovers_is_there_again(warnings: Callable[[], list[str]]) -> None:
     points = Points()
     numbers = counting()
