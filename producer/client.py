@@ -158,11 +158,16 @@ class Producer:
         sampler.start()
         return sampler
 
+    def stop_sampling(self, run_id: str, sampler: Sampler | None = None) -> None:
+        """Stop what logs system metrics to a run: this one, if it does, or whatever does. A forked child finds nothing to stop."""
+        found = self._samplers.get(run_id)
+        if found is not None and sampler in (None, found):
+            del self._samplers[run_id]
+            found.stop()
+
     def end(self, run_id: str, status: str, end_time: int | None = None, reason: str | None = None) -> RunOperations:
         """Record that a run ended, and close its journal. `end_time` is ms since the epoch, now by default."""
-        sampler = self._samplers.pop(run_id, None)
-        if sampler is not None:
-            sampler.stop()
+        self.stop_sampling(run_id)
         recorder = self.recorder(check_run_id(run_id))
         stamp = monotone_ms()
         event = _build(

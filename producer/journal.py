@@ -89,8 +89,8 @@ class Journal:
     def append(self, payload: bytes, *, last: bool = False) -> int:
         """Append one event and return its sequence, or -1 if it was dropped. When it returns, a kill of the process cannot lose it.
 
-        Raises `JournalFull` where the policy says so. The `last` event of a run, and what nobody
-        has asked for by a call, never waits and never raises for want of room.
+        Raises `JournalFull` where the policy says so. The `last` event of a run, and what no call of the script has made, never waits and
+        never raises for want of room.
         """
         record = pack_head(len(payload), crc32(payload)) + payload
         size = len(record)

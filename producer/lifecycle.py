@@ -91,7 +91,7 @@ def _record_end(run: ActiveRun, status: str, reason: str | None) -> RunOperation
     if run.owner == os.getpid():
         return run.producer.end(run.info.run_id, status, reason=reason)
     if run.sampler is not None:
-        run.sampler.stop()
+        run.producer.stop_sampling(run.info.run_id, run.sampler)
     run.producer.close_subject(run.info.run_id)
     return NOTHING
 

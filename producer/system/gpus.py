@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from flightlog.producer.lifecycle import warn_once
@@ -17,19 +19,27 @@ log = logging.getLogger("flightlog")
 
 DRIVER = Path("/dev/nvidiactl")
 """Where this is, somebody expects to see GPUs."""
+MAX_DIGITS = 4
+
+Handle = Callable[[], Any]
+"""Opens a GPU. Raises the driver's error."""
 
 
-def gpu_counters(environ: Mapping[str, str], stack: ExitStack) -> list[Counter]:
-    """Return the counters of all visible GPUs, none where there are none. `stack` lets go of the driver."""
+def driver() -> ModuleType | None:
+    """Return NVIDIA's module, None where it is not installed. Opens nothing yet."""
     try:
-        nvml: Any = import_module("pynvml")
-    except ImportError as error:
+        return import_module("pynvml")
+    except Exception as error:  # noqa: BLE001 - a broken installation must not keep a run from starting
         _miss(f"{error}; pip install 'flightlog[system]'")
-        return []
+        return None
+
+
+def gpu_counters(nvml: Any, visible: str | None, stack: ExitStack) -> list[Counter]:  # noqa: ANN401 - the module, or one like it
+    """Return the counters of all visible GPUs, none where there are none. `stack` lets go of the driver, which may take long to open."""
     try:
         nvml.nvmlInit()
         stack.callback(nvml.nvmlShutdown)
-        gpus = visible_gpus(nvml, environ.get("CUDA_VISIBLE_DEVICES"))
+        gpus = visible_gpus(nvml, visible)
     except nvml.NVMLError as error:
         _miss(str(error))
         return []
@@ -88,37 +98,50 @@ class Gpu:
         return float(self.nvml.nvmlDeviceGetPowerUsage(self.handle))
 
 
-def visible_gpus(nvml: Any, visible: str | None) -> list[Gpu]:  # noqa: ANN401 - the module, or one like it
-    """Return the GPUs that a value of `CUDA_VISIBLE_DEVICES` shows; all where it is unset.
+def visible_gpus(nvml: Any, visible: str | None) -> list[Gpu]:  # noqa: ANN401 - as above
+    """Return the GPUs that a value of `CUDA_VISIBLE_DEVICES` shows, all where it is unset, but for those that the driver cannot open."""
+    opened = [_open(nvml, label, handle) for label, handle in _chosen(nvml, visible).items()]
+    return [gpu for gpu in opened if gpu]
 
-    As CUDA reads it: numbers or the beginnings of UUIDs, up to the first that names no GPU.
+
+def _open(nvml: Any, label: str, handle: Handle) -> Gpu | None:  # noqa: ANN401 - as above
+    try:
+        return Gpu(nvml, label, handle())
+    except nvml.NVMLError as error:  # one may be broken while the others work
+        warn_once(f"system metrics lack {label}: {error}")
+        return None
+
+
+def _chosen(nvml: Any, visible: str | None) -> dict[str, Handle]:  # noqa: ANN401 - as above
+    """Return how to open each GPU that is to be seen, by its label.
+
+    As CUDA reads the list: numbers or the beginnings of UUIDs, up to the first that names no GPU. A slice of a GPU (MIG) has no number of
+    its own, so it gets that of its place in the list, as in CUDA.
     """
-    count = nvml.nvmlDeviceGetCount()
-    if visible is None:
-        return [_numbered(nvml, number) for number in range(count)]
-    found: dict[str, Gpu] = {}
-    for place, name in enumerate(visible.split(",")):
-        gpu = _named(nvml, name.strip(), place, count)
-        if gpu is None:
+    handles = [partial(nvml.nvmlDeviceGetHandleByIndex, number) for number in range(nvml.nvmlDeviceGetCount())]
+    names = [str(number) for number in range(len(handles))] if visible is None else [name.strip() for name in visible.split(",")]
+    found: dict[str, Handle] = {}
+    for place, name in enumerate(names):
+        if name.startswith("MIG-"):
+            found[f"gpu_{place}"] = partial(nvml.nvmlDeviceGetHandleByUUID, name)
+            continue
+        number = _number_of(nvml, name, handles)
+        if number is None:
             break
-        found.setdefault(gpu.label, gpu)
-    return list(found.values())
+        found[f"gpu_{number}"] = handles[number]
+    return found
 
 
-def _numbered(nvml: Any, number: int) -> Gpu:  # noqa: ANN401 - as above
-    return Gpu(nvml, f"gpu_{number}", nvml.nvmlDeviceGetHandleByIndex(number))
-
-
-def _named(nvml: Any, name: str, place: int, count: int) -> Gpu | None:  # noqa: ANN401 - as above
-    """Return the GPU of a name. A slice of one (MIG) has no number of its own, so it gets that of its place in the list, as in CUDA."""
-    if name.startswith("MIG-"):
-        return Gpu(nvml, f"gpu_{place}", nvml.nvmlDeviceGetHandleByUUID(name))
+def _number_of(nvml: Any, name: str, handles: Sequence[Handle]) -> int | None:  # noqa: ANN401 - as above
     if name.startswith("GPU-"):
-        gpus = [_numbered(nvml, number) for number in range(count)]
-        return next((gpu for gpu in gpus if _uuid(gpu).startswith(name)), None)
-    return _numbered(nvml, int(name)) if name.isascii() and name.isdecimal() and int(name) < count else None
+        return next((number for number, handle in enumerate(handles) if _uuid(nvml, handle).startswith(name)), None)
+    number = int(name) if name.isascii() and name.isdecimal() and len(name) <= MAX_DIGITS else len(handles)
+    return number if number < len(handles) else None
 
 
-def _uuid(gpu: Gpu) -> str:
-    uuid = gpu.nvml.nvmlDeviceGetUUID(gpu.handle)
+def _uuid(nvml: Any, handle: Handle) -> str:  # noqa: ANN401 - as above
+    try:
+        uuid = nvml.nvmlDeviceGetUUID(handle())
+    except nvml.NVMLError:  # a broken one; CUDA does not find it either
+        return ""
     return uuid.decode() if isinstance(uuid, bytes) else str(uuid)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +13,11 @@ from flightlog.producer.lifecycle import warn_once
 from flightlog.producer.system.counters import Counter
 from flightlog.schema.ids import now_ms
 
-log = logging.getLogger("flightlog")
-
 FIRST_SPAN = 0.1
 """Seconds after which the first sample is taken: it takes a while to tell how busy a processor is."""
+
+PATIENCE = 1.0
+"""Seconds that `stop` waits for a point that is being handed on."""
 
 Sink = Callable[[Mapping[str, float], int, int], object]
 """Takes a point: its figures, step and time (ms since the epoch). Never waits."""
@@ -47,7 +46,7 @@ class Window:
         self.count += 1
         for counter, figures in sample:
             for name, value in figures.items():
-                self.figures.setdefault(name, (counter, []))[1].append(float(value))
+                self.figures.setdefault(name, (counter, []))[1].append(value)
 
     def point(self) -> dict[str, float]:
         """Return each figure as its counter makes it of its samples."""
@@ -57,8 +56,9 @@ class Window:
 class Sampler:
     """Takes samples in a daemon thread from `start` until `stop`, and gives the sink a point when enough of them are there.
 
-    The first sample makes a point at once, so that short runs have one as well. Nothing reaches the sink once `stop` has returned. `stop`
-    may be called in a signal handler, hence an `RLock` and a queue instead of a lock and an event.
+    The first sample makes a point at once, so that short runs have one as well. Nothing reaches the sink once `stop` has returned, unless
+    the thread was held up in the sink for longer than `PATIENCE`. `stop` may be called in a signal handler, hence an `RLock` and a queue
+    instead of a lock and an event; and that handler may have interrupted a thread that holds what the sink waits for, hence the patience.
     """
 
     def __init__(self, counters: Callable[[ExitStack], Sequence[Counter]], pace: Pace, sink: Sink, first_step: int = 0) -> None:
@@ -67,7 +67,6 @@ class Sampler:
         self._pace = pace
         self._sink = sink
         self._step = first_step
-        self._process = os.getpid()
         self._lock = threading.RLock()
         """Held for an append to the journal at most, never while a counter is read: those may hang."""
         self._window = Window()
@@ -76,21 +75,21 @@ class Sampler:
         self._failed: set[str] = set()
 
     def start(self) -> None:
-        """Begin, unless the interpreter is about to end."""
+        """Begin, if the system lets us."""
         try:
             threading.Thread(target=self._run, name="flightlog-system-metrics", daemon=True).start()
         except RuntimeError as error:  # the interpreter is shutting down, or the system allows no more threads
-            log.debug("flightlog: no system metrics: %s", error)
+            warn_once(f"there are no system metrics: {error}")
 
     def stop(self) -> None:
-        """Have the thread leave, without waiting for it, and hand on what it has gathered. Does nothing in a forked child."""
-        if self._process != os.getpid():
-            return
+        """Have the thread leave, without waiting for what it reads, and hand on what it has gathered."""
+        self._stopped = True
         self._leave.put(None)
-        with self._lock:
-            if not self._stopped:
-                self._stopped = True
+        if self._lock.acquire(timeout=PATIENCE):
+            try:
                 self._hand_on()
+            finally:
+                self._lock.release()
 
     def _run(self) -> None:
         try:
@@ -131,7 +130,7 @@ class Sampler:
 
     def _read(self, counter: Counter) -> Mapping[str, float]:
         try:
-            return counter.read()
+            return {name: float(value) for name, value in counter.read().items()}
         except Exception as error:  # noqa: BLE001 - whatever a driver or a system says; the other counters go on
             if counter.name not in self._failed:
                 self._failed.add(counter.name)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flightlog.producer.system.counters import Counter, machine_counters
-from flightlog.producer.system.gpus import gpu_counters
+from flightlog.producer.system.gpus import driver, gpu_counters
 from flightlog.producer.system.sampler import Pace, Sampler
 from flightlog.schema.entities import Run
 from flightlog.schema.sampling import SYSTEM_PREFIX
@@ -26,11 +26,13 @@ def sampler(run: ActiveRun, prefix: str, settings: Settings) -> Sampler:
     def log(point: Mapping[str, float], step: int, time: int) -> None:
         recorder.sample({prefix + name: value for name, value in point.items()}, step, time)
 
-    return Sampler(_counters, Pace(settings.system_metrics_interval, settings.system_metrics_samples), log, next_step(run))
+    nvml = driver()  # here, for a fork during an import leaves a lock behind that nobody opens
 
+    def counters(stack: ExitStack) -> list[Counter]:
+        gpus = gpu_counters(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"), stack) if nvml else []
+        return [*machine_counters(import_module("psutil")), *gpus]
 
-def _counters(stack: ExitStack) -> list[Counter]:
-    return [*machine_counters(import_module("psutil")), *gpu_counters(os.environ, stack)]
+    return Sampler(counters, Pace(settings.system_metrics_interval, settings.system_metrics_samples), log, next_step(run))
 
 
 def next_step(run: Run) -> int:

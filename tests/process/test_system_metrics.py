@@ -103,6 +103,7 @@ with flightlog.start_run():
     while not flightlog.active_run().sampler._window.count:
         time.sleep(0.01)
 """)
+    assert len(flight.segments) == 1  # whatever came after the end would have begun another
     flight.drain()
     found = flight.only_run()
     assert names(found, "system/node 7/") == MACHINE
@@ -212,6 +213,7 @@ time.sleep(60)
         script.wait_for_line()
         script.send(number)
         script.finish()
+    assert len(flight.segments) == 1  # whatever came after the end would have begun another
     flight.drain()
     found = flight.only_run()
     points = history(flight, found.info.run_id)
@@ -327,6 +329,20 @@ with flightlog.start_run(log_system_metrics=True) as run:
     flight.drain()
     assert names(flight.only_run()) == MACHINE
     assert len(history(flight, flight.only_run().info.run_id)) >= 3
+
+
+def test_an_attached_handle_that_ends_takes_its_sampling_along_and_the_next_has_its_own(flight: Flight) -> None:
+    finish(f"""{WAIT}
+flightlog.set_system_metrics_node_id("evaluator")
+run = flightlog.attach("0123456789abcdef", log_system_metrics=True)
+wait_for(1)
+flightlog.end_run()
+steps = run.sampler._step
+time.sleep(0.3)
+assert run.sampler._step == steps
+again = flightlog.attach("0123456789abcdef", log_system_metrics=True)
+wait_for(1)
+""")
 
 
 def test_processes_of_multiprocessing_are_told_apart_by_their_names(flight: Flight) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from flightlog.producer import lifecycle
 from flightlog.producer.system import gpus
+from flightlog.producer.system import sampler as sampling
 from flightlog.producer.system.counters import Counter, Machine, machine_counters, newest
 from flightlog.producer.system.gpus import gpu_counters, visible_gpus
 from flightlog.producer.system.labels import Rank, prefix_of
@@ -58,6 +59,16 @@ def counting() -> Callable[[], dict[str, float]]:
 
 def refuse() -> dict[str, float]:
     raise OSError("no such sensor")
+
+
+def refusing() -> Callable[[], dict[str, float]]:
+    """Return a reader that fails with other words each time."""
+    numbers = counting()
+
+    def read() -> dict[str, float]:
+        raise OSError(f"no such sensor, attempt {numbers()['number']:g}")
+
+    return read
 
 
 @pytest.fixture
@@ -167,14 +178,44 @@ def test_a_counter_that_hangs_does_not_hold_up_stopping() -> None:
     assert points.steps == [0]
 
 
+def test_a_point_that_cannot_be_handed_on_does_not_hold_up_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the signal handler that stops it has interrupted a call that holds the journal's lock."""
+    monkeypatch.setattr(sampling, "PATIENCE", 0.1)
+    journal, asked = threading.Lock(), threading.Event()
+
+    def sink(figures: Mapping[str, float], step: int, timestamp: int) -> None:
+        asked.set()
+        with journal:
+            pass
+
+    sampler = Sampler(lambda _: [Counter("count", counting())], Pace(0.01, 1), sink)
+    with journal:
+        sampler.start()
+        assert asked.wait(SOON)
+        started = time.monotonic()
+        sampler.stop()
+        assert time.monotonic() - started < 5
+
+
 def test_a_failing_counter_is_named_once_and_the_others_go_on(warnings: Callable[[], list[str]]) -> None:
     points = Points()
-    sampler = sampler_of(points, Counter("sensor", refuse), Counter("count", counting()))
+    sampler = sampler_of(points, Counter("sensor", refusing()), Counter("count", counting()))
     sampler.start()
     points.wait_for(3)
     sampler.stop()
     assert points.found[2][0] == {"number": 3}
-    assert warnings() == ["flightlog: system metrics lack sensor: OSError: no such sensor"]
+    assert warnings() == ["flightlog: system metrics lack sensor: OSError: no such sensor, attempt 0"]
+
+
+def test_a_figure_that_is_no_number_costs_its_counter_alone(warnings: Callable[[], list[str]]) -> None:
+    points = Points()
+    nothing: Any = None
+    sampler = sampler_of(points, Counter("disk", lambda: {"disk": nothing}), Counter("count", counting()))
+    sampler.start()
+    points.wait_for(2)
+    sampler.stop()
+    assert points.found[1][0] == {"number": 2}
+    assert len(warnings()) == 1
 
 
 def test_a_counter_that_recovers_is_there_again(warnings: Callable[[], list[str]]) -> None:
@@ -227,7 +268,7 @@ def test_beats_that_have_passed_are_left_out(now: float, beat: float) -> None:
 
 def test_gpus_are_read_under_mlflows_names_and_the_driver_is_let_go(nvml: Any) -> None:
     with ExitStack() as stack:
-        figures = {name: value for counter in gpu_counters({}, stack) for name, value in counter.read().items()}
+        figures = {name: value for counter in gpu_counters(nvml, None, stack) for name, value in counter.read().items()}
         assert nvml.LOADED
     assert not nvml.LOADED
     assert figures == {
@@ -257,6 +298,7 @@ VISIBLE = [
     ("GPU-bbbb0000-2222,0", ["gpu_1", "gpu_0"]),
     ("GPU-dddd,0", []),
     ("MIG-cccc0000-3333", ["gpu_0"]),
+    ("9" * 5000, []),
 ]
 
 
@@ -265,10 +307,24 @@ def test_only_gpus_that_cuda_shows_are_read(nvml: Any, visible: str | None, labe
     assert [gpu.label for gpu in visible_gpus(nvml, visible)] == labels
 
 
+@pytest.mark.parametrize(("visible", "labels"), [(None, ["gpu_1"]), ("1", ["gpu_1"]), ("GPU-bbbb", ["gpu_1"]), ("GPU-aaaa,1", [])])
+def test_a_broken_gpu_does_not_hide_the_others(
+    nvml: Any, monkeypatch: pytest.MonkeyPatch, warnings: Callable[[], list[str]], visible: str | None, labels: list[str]
+) -> None:
+    def is_lost(index: int) -> str:
+        if not index:
+            raise nvml.NVMLError("GPU is lost")
+        return str(nvml.UUIDS[index])
+
+    monkeypatch.setattr(nvml, "nvmlDeviceGetHandleByIndex", is_lost)
+    assert [gpu.label for gpu in visible_gpus(nvml, visible)] == labels
+    assert warnings() == ([] if visible else ["flightlog: system metrics lack gpu_0: GPU is lost"])
+
+
 def test_a_gpu_that_lacks_one_figure_shows_the_others(nvml: Any, warnings: Callable[[], list[str]]) -> None:
     points = Points()
     with ExitStack() as stack:
-        counters = gpu_counters({"CUDA_VISIBLE_DEVICES": nvml.SLICE}, stack)
+        counters = gpu_counters(nvml, nvml.SLICE, stack)
         sampler = sampler_of(points, *counters)
         sampler.start()
         points.wait_for(2)
@@ -293,7 +349,7 @@ def test_a_driver_that_fails_is_reported_where_there_should_be_gpus(
     monkeypatch.setattr(gpus, "DRIVER", tmp_path if has_driver else tmp_path / "absent")
     for _ in range(2):
         with ExitStack() as stack:
-            assert gpu_counters({}, stack) == []
+            assert gpu_counters(nvml, None, stack) == []
     assert warnings() == ["flightlog: system metrics say nothing of GPUs: Driver/library version mismatch"] * count
 
 
@@ -302,8 +358,7 @@ def test_gpus_without_nvidias_package_are_reported_with_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     monkeypatch.setattr(gpus, "DRIVER", tmp_path)
-    with ExitStack() as stack:
-        assert gpu_counters({}, stack) == []
+    assert gpus.driver() is None
     assert "pip install 'flightlog[system]'" in warnings()[0]
 
 
