@@ -105,7 +105,8 @@ def stream_metric_histories(
 ) -> pa.RecordBatchReader:
     """Return what `get_metric_histories` does as a stream of Arrow record batches of about a million rows, each read when it is asked for.
 
-    So memory does not grow with the number of points. The stream holds a connection to the store until it is at its end or closed.
+    So memory does not grow with the number of points. The stream holds a connection to the store until it is at its end or nothing refers
+    to it.
     """
     return stream_from(reader(), run_ids, keys, Portion(start_step, end_step, attempt, sample))
 

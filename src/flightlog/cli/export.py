@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from flightlog.stores.base import Histories, Portion, RunReader
 What = Literal["runs", "params", "tags", "metrics"]
 EVERYTHING: tuple[What, ...] = ("runs", "params", "tags", "metrics")
 STDOUT = "-"
+ROWS_AT_ONCE = 10_000
 PAIR_COLUMNS = ("run_id", "key", "value")
 TIMES = ("start_time", "end_time")
 
@@ -149,8 +151,8 @@ def _write_text(source: Source, what: What, file: IO[str], form: tables.Format) 
     columns, batches = CONTENTS[what](source)
     writer = tables.TEXT_ROWS[form](file, columns)
     count = 0
-    for batch in batches:
-        rows = list(batch)
+    every = chain.from_iterable(batches)
+    while rows := list(islice(every, ROWS_AT_ONCE)):
         writer.write(rows)
         count += len(rows)
     writer.end()

@@ -23,6 +23,8 @@ MARKERS = "*o+x#@%&"
 """What tells lines apart where there are no colours."""
 COLORS = ("bright_blue", "bright_yellow", "bright_green", "bright_magenta", "bright_cyan", "bright_red", "white")
 MOST_DIGITS = 1e9
+HUGE, TINY, FINEST = 1e300, 1e-290, 1e-12
+"""A greater value is drawn at the edge; a shorter axis, or one shorter in proportion to its values, could not be divided."""
 BRAILLE = 0x2800
 UPPER, LOWER = 0b00011011, 0b11100100
 """The bits of the dots in the upper and in the lower half of a character."""
@@ -65,7 +67,7 @@ def path(envelope: Envelope) -> tuple[list[float], list[float]]:
     x = np.stack((envelope.start.astype(np.float64), middle, middle, envelope.end.astype(np.float64)), axis=1).ravel()
     y = np.stack((envelope.first, envelope.min, envelope.max, envelope.last), axis=1).ravel()
     finite = np.isfinite(y)
-    return x[finite].tolist(), y[finite].tolist()
+    return x[finite].tolist(), np.clip(y[finite], -HUGE, HUGE).tolist()
 
 
 def is_drawable(envelope: Envelope) -> bool:
@@ -81,10 +83,11 @@ def _set_limits(figure: object, lines: Sequence[Line]) -> None:
 
 
 def _apart(low: float, high: float) -> tuple[float, float]:
-    """Return limits that differ."""
-    if low < high:
+    """Return limits that are as far apart as floats can be told from each other between them."""
+    size = max(abs(low), abs(high))
+    if high - low > max(size * FINEST, TINY):
         return low, high
-    space = abs(low) / 10 or 1.0
+    space = size / 10 if size > TINY else 1.0
     return low - space, high + space
 
 

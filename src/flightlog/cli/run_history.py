@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Annotated, Any, Literal
 
 import typer
@@ -18,6 +19,7 @@ from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.stores.base import Envelope, Histories, Portion, RunReader
 
 SOME = 20
+ROWS_AT_ONCE = 10_000
 POINT_COLUMNS = ("run_id", "key", "step", "timestamp", "value")
 COLUMNS = (
     Column("run"),
@@ -117,5 +119,7 @@ def _write_points(form: Form, store: RunReader, runs: Sequence[Run], keys: Seque
 def point_rows(batch: Histories) -> Iterator[tuple[str, str, int, int, float]]:
     """Yield the points of histories as rows of `POINT_COLUMNS`; times are ms since the epoch, UTC."""
     for run_id, key, part in batch:
-        for step, timestamp, value in zip(part.step.tolist(), part.timestamp.tolist(), part.value.tolist(), strict=True):
-            yield run_id, key, step, timestamp, value
+        for start in range(0, len(part), ROWS_AT_ONCE):
+            some = slice(start, start + ROWS_AT_ONCE)
+            columns = (part.step[some].tolist(), part.timestamp[some].tolist(), part.value[some].tolist())
+            yield from zip(repeat(run_id), repeat(key), *columns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol
@@ -19,6 +19,8 @@ Format = Literal["parquet", "csv", "json", "jsonl"]
 SUFFIXES: Mapping[str, Format] = {".parquet": "parquet", ".csv": "csv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 Row = Sequence[Any]
+
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 class Rows(Protocol):
@@ -78,9 +80,13 @@ class JsonArray:
         self._file.write("[]\n" if self._before == "[\n" else "\n]\n")
 
 
-def _objects(columns: Sequence[str], rows: Iterable[Row]) -> Iterable[str]:
+def _objects(columns: Sequence[str], rows: Iterable[Row]) -> Iterator[str]:
     for row in rows:
-        yield json.dumps(plain(dict(zip(columns, row, strict=True))), allow_nan=False)
+        document = dict(zip(columns, row, strict=True))
+        try:
+            yield _encode(document)
+        except ValueError:  # a number that JSON lacks
+            yield _encode(plain(document))
 
 
 TEXT_ROWS: Mapping[str, type[CsvRows | JsonLines | JsonArray]] = {"csv": CsvRows, "jsonl": JsonLines, "json": JsonArray}

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event, update
 
 from contracts.facts import RUN, WRITER, block, started
+from flightlog.columnar import record_batches
 from flightlog.schema.blocks import Block
 from flightlog.schema.columns import join_metrics
 from flightlog.schema.errors import DecodeError
@@ -50,6 +51,13 @@ def test_a_batch_takes_one_statement_and_all_together_take_few_more(store: SqlSt
     event.listen(store._engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
     batches = sum(1 for _ in store.metric_histories([RUN, *(f"{number:032x}" for number in range(100))]))
     assert (batches, len(statements)) == (1, 6)  # BEGIN, runs, attempts, chunks, names, bodies
+
+
+def test_a_stream_that_is_let_go_of_gives_its_connection_back(store: SqlStore) -> None:
+    reader = record_batches(store.metric_histories([RUN], batch_points=CHUNK))
+    assert reader.read_next_batch().num_rows == CHUNK
+    del reader
+    assert "Current Checked out connections: 0" in store._engine.pool.status()
 
 
 def test_a_chunk_that_does_not_hold_what_its_row_says_is_an_error(store: SqlStore) -> None:
