@@ -18,6 +18,7 @@ from flightlog.schema.entities import Attempt, DeadLetter, Experiment, Metric, P
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import WriterId
+from flightlog.stores.run_columns import RunColumns
 
 LEAST_SAMPLE = 4
 BATCH_POINTS = 1_000_000
@@ -197,6 +198,17 @@ class RunReader(Protocol):
         page_token: str | None = None,
     ) -> PagedList[Run]:
         """Return one page of the runs that match; see `schema.filters` for the language."""
+
+    def search_run_columns(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        run_view_type: int = 1,
+        max_results: int = 1000,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> tuple[RunColumns, str | None]:
+        """Return the runs of the page that `search_runs` returns as columns, and the token of the next page, None on the last."""
 
     def get_experiment(self, experiment_id: str) -> Experiment:
         """Return an experiment; also a deleted one."""

@@ -29,6 +29,7 @@ from flightlog.schema.entities import (
 from flightlog.schema.errors import DecodeError, NotFound
 from flightlog.schema.filters import evaluate
 from flightlog.schema.filters.order import parse_experiment_order, parse_run_order
+from flightlog.schema.filters.paging import experiment_keys
 from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_filter
 from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, is_visible, set_lifecycle
 from flightlog.schema.ids import WriterId, now_ms
@@ -50,6 +51,7 @@ from flightlog.stores.base import (
 from flightlog.stores.batches import after_positions, due, end_of, event_letter, experiment_of, gap_letter, lost_block
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment, purge_refusal
 from flightlog.stores.purging import PURGES, founding, portions, purge_of, survivors
+from flightlog.stores.run_columns import RunColumns, columns_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -237,7 +239,7 @@ class MemoryStore:
         page_token: str | None = None,
     ) -> PagedList[Run]:
         """See `RunReader.search_runs`."""
-        node, wanted = parse_run_filter(filter_string), set(experiment_ids)
+        node, wanted = parse_run_filter(filter_string), {str(key) for key in experiment_keys(experiment_ids)}
         states = (
             run
             for run in self._runs.values()
@@ -246,6 +248,19 @@ class MemoryStore:
         query = (sorted(wanted), node, run_view_type)
         page, token = evaluate.page(states, parse_run_order(order_by), max_results, page_token, query)
         return PagedList([run.to_run() for run in page], token)
+
+    def search_run_columns(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = 1000,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> tuple[RunColumns, str | None]:
+        """See `RunReader.search_run_columns`."""
+        page = self.search_runs(experiment_ids, filter_string, run_view_type, max_results, order_by, page_token)
+        return columns_of(page), page.token
 
     @_one_at_a_time
     def get_experiment(self, experiment_id: str) -> Experiment:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from flightlog.schema.entities import Run
 from flightlog.schema.errors import FlightlogException
+from flightlog.stores.run_columns import INFO, RunColumns, columns_of, joined
 
 try:
     import pandas as pd
@@ -16,18 +15,13 @@ except ImportError as error:
     ) from error
 
 
-def runs_frame(runs: list[Run]) -> pd.DataFrame:
+def runs_frame(pages: list[RunColumns]) -> pd.DataFrame:
     """Return one row a run, with MLflow's columns in MLflow's order."""
-    columns: dict[str, Any] = {
-        "run_id": [run.info.run_id for run in runs],
-        "experiment_id": [run.info.experiment_id for run in runs],
-        "status": [run.info.status for run in runs],
-        "artifact_uri": [run.info.artifact_uri for run in runs],
-        "start_time": _times([run.info.start_time for run in runs]),
-        "end_time": _times([run.info.end_time for run in runs]),
-    }
-    columns |= _spread("metrics", runs, lambda run: run.data.metrics, float("nan"))
-    texts = _spread("params", runs, lambda run: run.data.params, None) | _spread("tags", runs, lambda run: run.data.tags, None)
+    runs = joined(pages or [columns_of([])])
+    columns: dict[str, Any] = {name: runs.info[name] for name in INFO}
+    columns |= {name: _times(columns[name]) for name in ("start_time", "end_time")}
+    columns |= {f"metrics.{key}": values for key, values in runs.metrics.items()}
+    texts = {f"{prefix}.{key}": values for prefix, part in (("params", runs.params), ("tags", runs.tags)) for key, values in part.items()}
     frame: pd.DataFrame = pd.DataFrame(columns | {name: pd.Series(values, dtype=object) for name, values in texts.items()})
     return frame
 
@@ -35,8 +29,3 @@ def runs_frame(runs: list[Run]) -> pd.DataFrame:
 def _times(milliseconds: list[int | None]) -> pd.Series[Any]:
     times: pd.Series[Any] = pd.Series(pd.to_datetime(pd.Series(milliseconds, dtype="Int64"), unit="ms", utc=True))
     return times
-
-
-def _spread(prefix: str, runs: list[Run], part: Callable[[Run], dict[str, Any]], missing: Any) -> dict[str, list[Any]]:  # noqa: ANN401 - a float or None
-    keys = dict.fromkeys(key for run in runs for key in part(run))
-    return {f"{prefix}.{key}": [part(run).get(key, missing) for run in runs] for key in keys}

@@ -7,9 +7,9 @@ A process that has logged reads its own writes: before a read it waits until the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, Protocol, overload, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence, Sized
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAGE = 10_000
+Page = TypeVar("Page", bound=Sized)
 
 
 @runtime_checkable
@@ -196,12 +197,12 @@ def search_runs(
         raise InvalidParameter("give experiment_ids or experiment_names, and not both")
     store = reader()
     ids = _experiments_to_search(store, experiment_ids, experiment_names, search_all_experiments)
-    runs = _all_pages(store, ids, filter_string, run_view_type, max_results, order_by)
+    asked = (ids, filter_string, run_view_type)
     if output_format == "list":
-        return runs
+        return [run for page in _pages(partial(_page_of_runs, store), asked, max_results, order_by) for run in page]
     from flightlog.dataframes import runs_frame  # noqa: PLC0415 - pandas is an extra and takes long to import
 
-    return runs_frame(runs)
+    return runs_frame(list(_pages(store.search_run_columns, asked, max_results, order_by)))
 
 
 def _experiments_to_search(store: RunReader, ids: Sequence[str] | None, names: Sequence[str] | None, everywhere: bool) -> list[str]:
@@ -217,15 +218,19 @@ def _experiments_to_search(store: RunReader, ids: Sequence[str] | None, names: S
     return [_active_experiment_id()]
 
 
-def _all_pages(
-    store: RunReader, ids: list[str], filter_string: str, view: int, max_results: int, order_by: Sequence[str] | None
-) -> list[Run]:
-    runs: list[Run] = []
-    token: str | None = None
-    while ids and len(runs) < max_results:
-        page = store.search_runs(ids, filter_string, view, min(PAGE, max_results - len(runs)), order_by, token)
-        runs += page
-        token = page.token
+def _page_of_runs(store: RunReader, *asked: Any) -> tuple[list[Run], str | None]:
+    page = store.search_runs(*asked)
+    return page, page.token
+
+
+def _pages(
+    search: Callable[..., tuple[Page, str | None]], asked: tuple[list[str], str, int], max_results: int, order_by: Sequence[str] | None
+) -> Iterator[Page]:
+    """Yield the pages of a search until there are no more runs, or as many as wanted."""
+    left, token = max_results, None
+    while asked[0] and left > 0:
+        page, token = search(*asked, min(PAGE, left), order_by, token)
+        left -= len(page)
+        yield page
         if token is None:
             break
-    return runs

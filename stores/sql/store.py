@@ -40,11 +40,13 @@ from flightlog.stores.base import (
 from flightlog.stores.batches import after_positions, experiment_of, lost_block
 from flightlog.stores.purging import portions
 from flightlog.stores.replay import Tell
+from flightlog.stores.run_columns import RunColumns
 from flightlog.stores.sql import archives, attempts, bulk, compaction, deleted, late_events, ledger, projector, purge, queries, repair
 from flightlog.stores.sql.archives import Sealed
 from flightlog.stores.sql.deleted import DeletedExperiment, DeletedRun
 from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, reading_once, write
 from flightlog.stores.sql.migrations import migrate
+from flightlog.stores.sql.run_columns import load_columns
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 from flightlog.stores.sql.silence import silent_runs
 
@@ -125,6 +127,21 @@ class SqlStore:
         with reading(self._engine) as connection:
             numbers, token = search_run_ids(connection, experiment_ids, node, order, run_view_type, max_results, page_token)
             return PagedList(queries.load_runs(connection, numbers), token)
+
+    def search_run_columns(
+        self,
+        experiment_ids: Sequence[str],
+        filter_string: str = "",
+        run_view_type: int = ViewType.ACTIVE_ONLY,
+        max_results: int = 1000,
+        order_by: Sequence[str] | None = None,
+        page_token: str | None = None,
+    ) -> tuple[RunColumns, str | None]:
+        """See `RunReader.search_run_columns`."""
+        node, order = parse_run_filter(filter_string), parse_run_order(order_by)
+        with reading(self._engine) as connection:
+            numbers, token = search_run_ids(connection, experiment_ids, node, order, run_view_type, max_results, page_token)
+            return load_columns(connection, numbers), token
 
     def get_experiment(self, experiment_id: str) -> Experiment:
         """See `RunReader.get_experiment`."""

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from contracts.state_rows import insert_experiments, insert_runs, memory_engine, summary
 from flightlog.schema.entities import Dataset, ViewType
@@ -25,7 +25,10 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.filters.vocabulary import DATASET_KEYS, EXPERIMENT_ORDER, EXPERIMENTS, LISTS, NULLS, RUN_ORDER, RUNS, Vocabulary
 from flightlog.schema.fold import NEVER, DatasetState, ExperimentState, RunState, Stamped
 from flightlog.schema.names import CONTEXT_TAG, RUN_NAME_TAG
+from flightlog.stores.run_columns import columns_of, joined
 from flightlog.stores.sql import search as search_module
+from flightlog.stores.sql.queries import load_runs
+from flightlog.stores.sql.run_columns import load_columns
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
 
 T = TypeVar("T")
@@ -170,9 +173,19 @@ def check_runs(engine: Engine, states: list[RunState], asked: Asked, size: int, 
             matching = [state for state in shown if evaluate.matches(node, state)]
             expected = [state.run_id for state in evaluate.page(matching, order, 100, None)[0]]
             search = partial(search_run_ids, connection, experiments, node, order, view)
-            assert [ids[key] for key in in_pages(search, 100)] == expected
+            found = in_pages(search, 100)
+            assert [ids[key] for key in found] == expected
             assert [ids[key] for key in in_pages(search, size)] == expected
+            check_columns(connection, found, size)
         transaction.rollback()
+
+
+def check_columns(connection: Connection, keys: list[int], size: int) -> None:
+    """Read runs into columns, whole and in parts put together: as if they were made of the runs."""
+    expected = repr(columns_of(load_runs(connection, keys)))
+    parts = [load_columns(connection, keys[start : start + size]) for start in range(0, len(keys), size)]
+    assert repr(load_columns(connection, keys)) == expected
+    assert repr(joined(parts or [columns_of([])])) == expected
 
 
 @settings(max_examples=250)
