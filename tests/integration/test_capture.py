@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from flightlog.producer.context import context
 from flightlog.schema import events as e
 from flightlog.testing import Captured, capture
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 WATCHED = """
 import json, os, sys, threading
 
@@ -437,3 +440,10 @@ def test_a_capture_is_a_decorator_too() -> None:
     train()
     assert found[0].startswith("memory://")
     assert Captured.__doc__
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=[f"block {number}" for number in range(len(BLOCKS))])
+def test_the_code_of_its_page_runs(block: str) -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", block], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not Path("flightlogs").exists()
