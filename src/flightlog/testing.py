@@ -305,7 +305,6 @@ class MemoryProducer(Producer):
         """Do what a worker's uploads do: those of a run that has not started yet wait until it has."""
         store = self._sink.store
         for run_id, uri, artifact in store.pending_snapshots(self._snapshots):
-            self._files.adopt(uri)
             self._files.put(uri, artifact.path, self._snapshots.pop(artifact.snapshot))
             store.settle_artifact(run_id, artifact, "stored")
 
