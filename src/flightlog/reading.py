@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence, Sized
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, runtime_checkable
 
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer

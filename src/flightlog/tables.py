@@ -24,6 +24,7 @@ from flightlog.producer.fluent import finish, target
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotFound
 from flightlog.schema.names import TABLES_TAG
+from flightlog.stores.run_columns import columns_of
 
 try:
     import pandas as pd
@@ -155,7 +156,7 @@ def joined_tables(
         raise NotFound(f"no run has a table {artifact_file!r}")
     if run_ids and len(set(run_ids)) != len(runs):
         lifecycle.warn_once(f"some of the runs have no table {artifact_file!r} and are left out")
-    tables = [_with_columns(client, run, artifact_file, extra_columns or ()) for _, run in runs_frame(runs).iterrows()]
+    tables = [_with_columns(client, run, artifact_file, extra_columns or ()) for _, run in runs_frame([columns_of(runs)]).iterrows()]
     return pd.concat(tables, ignore_index=True)
 
 
