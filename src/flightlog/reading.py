@@ -218,7 +218,7 @@ def _experiments_to_search(store: RunReader, ids: Sequence[str] | None, names: S
     return [_active_experiment_id()]
 
 
-def _page_of_runs(store: RunReader, *asked: Any) -> tuple[list[Run], str | None]:
+def _page_of_runs(store: RunReader, *asked: Any) -> tuple[list[Run], str | None]:  # noqa: ANN401 - what `search_runs` takes
     page = store.search_runs(*asked)
     return page, page.token
 
