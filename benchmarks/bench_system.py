@@ -13,7 +13,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -48,7 +48,7 @@ def bare() -> None:
     psutil.cpu_percent(), psutil.virtual_memory(), psutil.disk_usage("/"), psutil.net_io_counters()
 
 
-def processor_time(work: partial[object], count: int) -> float:
+def processor_time(work: Callable[[], object], count: int) -> float:
     """Return the microseconds of processor time that a piece of work takes."""
     start = time.thread_time()
     for _ in range(count):
