@@ -16,7 +16,7 @@ from flightlog.schema.ids import now_ms
 FIRST_SPAN = 0.1
 """Seconds after which the first sample is taken: it takes a while to tell how busy a processor is."""
 
-PATIENCE = 1.0
+PATIENCE = 0.25
 """Seconds that `stop` waits for a point that is being handed on."""
 
 Sink = Callable[[Mapping[str, float], int, int], object]
