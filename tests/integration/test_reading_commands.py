@@ -184,7 +184,7 @@ def test_a_plot_has_colours_on_a_terminal_unless_they_are_not_wanted(run_ids: li
     os.close(terminal)
     printed = until_closed(screen)
     assert process.wait(60) == 0
-    assert (b"\x1b[" in printed) == colored
+    assert (b"\x1b[" in printed, b"*" in printed) == (colored, not colored)
 
 
 def until_closed(screen: int) -> bytes:
