@@ -16,10 +16,12 @@ from contracts.facts import (
     OTHER_RUN,
     OTHER_WRITER,
     RUN,
+    THIRD_WRITER,
     WRITER,
     artifact,
     block,
     created,
+    dataset,
     everything,
     losses,
     metric,
@@ -48,6 +50,8 @@ DAMAGE = (
     "update params set value = 'wrong'",
     "delete from tags",
     "delete from latest_metrics",
+    "update dataset_inputs set digest = 'wrong'",
+    "delete from run_models",
     "update metric_chunks set attempt = 3",
     "update runs set status = 'KILLED', experiment_id = 0",
     "update experiments set name = 'wrong' where experiment_id = 7",
@@ -74,6 +78,8 @@ def store(place: str, tmp_path: Path) -> Iterator[SqlStore]:
     store.apply([Gap(RUN, WRITER, 10, 20, "torn", "damaged", b"rest", 10), block(RUN, *losses(*range(40)), first=20)])
     store.apply([Gap(RUN, WRITER, 60, 61, "refused", "no", REFUSED.records.payload(0), 1), block(RUN, tag("late", "1"), first=61)])
     store.apply([block(RUN, rewound(20), *losses(21, 22), e.RunEnded(time=3000, status="FINISHED", end_time=3000), writer=OTHER_WRITER)])
+    used = dataset("a\0b", tags={"mlflow.data.context": "k\0\ufffe"}, profile="\0", time=900)
+    store.apply([block(RUN, used, e.ModelInputLogged(time=901, model_id="m-1"), writer=THIRD_WRITER)])
     for run_id, _, item in store.pending_artifacts():
         store.settle_artifact(run_id, item, "stored")
     yield store
@@ -124,7 +130,7 @@ def test_a_rebuild_makes_all_rows_anew(store: SqlStore, place: str, capsys: Capt
 
 def test_an_archived_run_reads_as_before_and_its_ledger_is_in_a_file(store: SqlStore, place: str, capsys: Captured) -> None:
     before, events = lasting(store), payloads(store)
-    assert [item["events"] for item in ask(capsys, "archive", place, "--to", "archives")["archived"]] == [55, 52]
+    assert [item["events"] for item in ask(capsys, "archive", place, "--to", "archives")["archived"]] == [57, 52]
     assert [(item.subject, len(item.records)) for item in store.ledger(EXPERIMENT)] == [(EXPERIMENT, 1)]
     assert len(list(Path("archives").iterdir())) == 2
     assert (lasting(store), payloads(store)) == (before, events)
@@ -153,7 +159,7 @@ def test_an_event_that_was_refused_gets_its_place_also_in_an_archived_run(store:
     capsys.readouterr()
     done = ask(capsys, "dead-letters", "retry", "--run", RUN, "--tracking-uri", place, code=exits.PROBLEMS)
     assert (done["retried"], sorted(item["reason"] for item in done["left"]), done["refused"]) == (3, ["param-conflict", "torn"], {})
-    assert [item.first_sequence for item in store.ledger(RUN)] == [0, 1, 5, 20, 60, 0, 61]
+    assert [item.first_sequence for item in store.ledger(RUN)] == [0, 1, 5, 20, 60, 0, 0, 61]
     assert store.metric_arrays(RUN, "loss", attempt=0).value.tolist()[-1] == 9.0
     assert [path.name for path in Path("archives").iterdir() if path.name.startswith(RUN)] == []
     assert ask(capsys, "verify", place)["differing"] == 0

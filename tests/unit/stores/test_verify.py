@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from contracts.facts import OTHER_RUN, OTHER_WRITER, RUN, WRITER, artifact, block, created, everything, metric, param, started, tag
+from contracts.facts import OTHER_RUN, OTHER_WRITER, RUN, WRITER, artifact, block, created, dataset, everything, metric, param, started, tag
 from flightlog.schema import events as e
 from flightlog.schema.errors import NotFound
 from flightlog.schema.ids import experiment_subject
@@ -43,6 +43,7 @@ def store(url: str) -> Iterator[SqlStore]:
     store.apply([Gap(RUN, WRITER, 5, 7, "torn", "the record is damaged", b"rest", 2)])
     store.apply([block(RUN, *(metric("loss", float(step), step) for step in range(50)), metric("nan", float("nan")), first=7)])
     store.apply([block(OTHER_RUN, started("8", "eight"), metric("loss", -0.0), writer=OTHER_WRITER)])
+    store.apply([block(RUN, dataset("digits", tags={"a": "b"}), e.ModelOutputLogged(time=1, model_id="m", step=2), writer=OTHER_WRITER)])
     store.apply([block(EXPERIMENT, e.ExperimentRenamed(time=2000, name="nine"), e.ExperimentDeleted(time=2000), first=1)])
     store.settle_artifact(RUN, store.artifacts(RUN)[0], "stored")
     yield store
@@ -76,7 +77,7 @@ def test_a_sound_store_has_no_differences_and_a_digest_for_each_subject(store: S
     assert [item.subject for item in found] == [experiment_subject("0"), EXPERIMENT, experiment_subject("8"), RUN, OTHER_RUN]
     assert wrong(iter(found)) == {}
     assert all(item.digest and len(item.digest) == 64 and not item.is_moving for item in found)
-    assert [item.events for item in found[-2:]] == [58, 2]
+    assert [item.events for item in found[-2:]] == [60, 2]
 
 
 def test_some_runs_can_be_verified_alone_with_their_experiments_as_they_were(store: SqlStore) -> None:
@@ -104,6 +105,8 @@ DAMAGE = [
     ("UPDATE params SET value = '3'", ["params"]),
     ("DELETE FROM tags WHERE \"key\" = 'color'", ["tags"]),
     ("UPDATE artifacts SET size = 9", ["artifacts"]),
+    ("UPDATE dataset_inputs SET tags = '{{}}'", ["inputs"]),
+    ("UPDATE run_models SET step = 3", ["outputs"]),
     ("UPDATE runs SET dropped = 5 WHERE run_id = '{run}'", ["dropped"]),
     ("UPDATE latest_metrics SET max_value = 1e9 WHERE count = 50", ["metric loss"]),
     ("DELETE FROM metric_chunks WHERE count = 50", ["history loss"]),
@@ -122,7 +125,7 @@ def test_a_damage_is_found_where_it_is_and_mended(store: SqlStore, url: str, sta
 
 def test_a_run_whose_rows_are_gone_is_brought_back(store: SqlStore, url: str) -> None:
     before = seen(store)
-    for table in ("params", "tags", "artifacts", "latest_metrics", "metric_chunks", "runs"):
+    for table in ("params", "tags", "artifacts", "dataset_inputs", "run_models", "latest_metrics", "metric_chunks", "runs"):
         damage(url, f"DELETE FROM {table}")
     assert set(wrong(verify(store))) == {RUN, OTHER_RUN}
     store.repair([RUN, OTHER_RUN])
