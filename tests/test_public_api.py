@@ -9,7 +9,22 @@ import pytest
 
 import flightlog
 
-HEAVY = ("sqlalchemy", "alembic", "numpy", "pandas", "redis", "rq", "boto3", "zstandard", "rich", "typer")
+HEAVY = (
+    "sqlalchemy",
+    "alembic",
+    "numpy",
+    "pandas",
+    "redis",
+    "rq",
+    "boto3",
+    "zstandard",
+    "rich",
+    "typer",
+    "dulwich",
+    "PIL",
+    "yaml",
+    "pyarrow",
+)
 
 
 def test_everything_in_all_is_there_and_all_is_sorted() -> None:

@@ -101,5 +101,7 @@ def test_a_setting_says_from_which_variable_it_came(name: str) -> None:
 def test_an_argument_wins_over_the_variables_and_passwords_are_left_out() -> None:
     environ = {"MLFLOW_TRACKING_URI": "sqlite:///a.db"}
     assert origins(environ)[0].source == "MLFLOW_TRACKING_URI"
+    [waiting] = [item for item in origins({"MLFLOW_ENABLE_ASYNC_LOGGING": "false"}) if item.name == "asynchronous"]
+    assert (waiting.value, waiting.source) == (False, "MLFLOW_ENABLE_ASYNC_LOGGING")
     shown = origins(environ, "postgresql+psycopg://me:secret@host/db")[0]
     assert (shown.value, shown.source) == ("postgresql+psycopg://me:***@host/db", "--tracking-uri")
