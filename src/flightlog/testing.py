@@ -19,7 +19,7 @@ import os
 import posixpath
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -124,8 +124,11 @@ class Captured:
     def run(self, which: Run | str | None = None) -> Run:
         """Return a run as it is now."""
         wanted = which.info.run_id if isinstance(which, Run) else which
+        if wanted is not None:
+            with suppress(NotFound):
+                return self.store.get_run(wanted)
         runs = self.runs
-        found = [run for run in runs if wanted in (None, run.info.run_id, run.info.run_name)]
+        found = [run for run in runs if wanted in (None, run.info.run_name)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"{run.info.run_name!r} ({run.info.run_id})" for run in runs) or "none"
