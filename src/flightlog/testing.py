@@ -48,6 +48,8 @@ from flightlog.stores.memory import MemoryStore
 MOST_WAITING = 1_000
 """So many metrics of a run are applied together at the latest; a read, or any other event of the run, comes sooner as a rule."""
 VARIABLES = ("FLIGHTLOG_", "MLFLOW_")
+HIDDEN = ("TRACKING_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID")
+"""What the environment says of these is meant for whoever runs the tests, not for the code under test."""
 
 
 @contextmanager
@@ -58,6 +60,8 @@ def capture(*, strict: bool = True) -> Iterator[Captured]:
     to say against an event, such as a param that has another value already, is raised by the call; with `strict=False` it becomes a dead
     letter, as when logging is asynchronous.
 
+    It begins as a process does to which the environment names no store, experiment or run; what the code itself sets there counts.
+
     Other threads are captured too; processes that the code starts are not. At the end, runs that are still under way end as they do
     with their process, and the tracking URI, the experiment, the active runs and the environment's FLIGHTLOG_ and MLFLOW_ variables are
     what they were before, also after an exception. Captures may be nested: the inner one then has all. What it gives may be read on.
@@ -66,6 +70,7 @@ def capture(*, strict: bool = True) -> Iterator[Captured]:
     environment, warned = _variables(), lifecycle.hooks.warned
     lifecycle.hooks.warned = set()
     try:
+        _hide()
         with context.set_aside(opening), standing_in(opening.files.open):
             yield from _until_the_end(opening)
     finally:
@@ -87,6 +92,12 @@ def _until_the_end(opening: _MemoryOpening) -> Iterator[Captured]:
 
 def _variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
+
+
+def _hide() -> None:
+    for prefix in VARIABLES:
+        for name in HIDDEN:
+            os.environ.pop(prefix + name, None)
 
 
 def _put_back(variables: Mapping[str, str]) -> None:

@@ -464,3 +464,17 @@ def test_nothing_is_lost_when_a_script_writes_to_very_many_runs_in_turn() -> Non
             for run_id in made:
                 client.log_metric(run_id, "loss", value, step=int(value))
     assert all(captured.metrics("loss", run_id) == [1.0, 2.0] for run_id in made)
+
+
+def test_the_environment_of_whoever_runs_the_tests_stays_outside_and_that_of_the_code_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    monkeypatch.setenv("FLIGHTLOG_RUN_ID", "0" * 32)
+    with capture() as first, mlflow.start_run():
+        assert not mlflow.is_tracking_uri_set()
+    with capture() as second:
+        os.environ["MLFLOW_EXPERIMENT_NAME"] = "the code's"
+        with mlflow.start_run():
+            pass
+    assert [item.name for item in first.experiments] == ["Default"]
+    assert [item.name for item in second.experiments] == ["Default", "the code's"]
+    assert os.environ["MLFLOW_EXPERIMENT_NAME"] == "theirs"
