@@ -7,23 +7,25 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from flightlog.producer import doorbell, snapshots
+from flightlog.producer.awaited import AwaitedArtifacts
 from flightlog.producer.caretaker import Caretaker
 from flightlog.producer.journal import Journal, cut
+from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import Spool
 from flightlog.schema import events as e
-from flightlog.schema.artifact_paths import check_artifact_path
+from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
 from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id
-from flightlog.schema.settings import Location, Settings, without_password
+from flightlog.schema.settings import Location, Settings, absolute_location, without_password
 
 log = logging.getLogger("flightlog")
 
@@ -56,6 +58,8 @@ class Producer:
         self._spool = Spool(location.spool, settings.spool_limit, settings.spool_full)
         self._recorders: OrderedDict[str, Recorder] = OrderedDict()
         self._alive: weakref.WeakSet[Journal] = weakref.WeakSet()
+        self.awaited = AwaitedArtifacts(location.spool)
+        self.locations = ArtifactLocations(location)
         self._begin()
 
     def _begin(self) -> None:
@@ -169,11 +173,13 @@ class Producer:
     def create_experiment(
         self, experiment_id: str, name: str, artifact_location: str | None = None, tags: Mapping[str, Any] | None = None
     ) -> RunOperations:
-        """Record that an experiment exists."""
+        """Record that an experiment exists. Its runs have their artifacts at `artifact_location`, from now on and in every process."""
+        if artifact_location:
+            self.locations.learn(experiment_id, absolute_location(artifact_location))
         fields = {
             "experiment_id": experiment_id,
             "name": check_experiment_name(name),
-            "artifact_location": artifact_location or self.location.artifact_location(experiment_id),
+            "artifact_location": self.locations.of(experiment_id),
             "tags": {check_key("tag", key): str(value) for key, value in (tags or {}).items()},
         }
         return self._record_experiment(experiment_id, e.ExperimentCreated, **fields)
@@ -197,31 +203,44 @@ class Producer:
 
     def log_artifact(self, run_id: str, local_path: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a file, or a folder with its name, among the run's artifacts."""
-        files = list(snapshots.local_files(Path(local_path), check_artifact_path(artifact_path)))
-        return self._log_files(run_id, files)
+        path, links = check_artifact_path(artifact_path), self.settings.follow_links
+        return self._log_files(run_id, list(snapshots.local_files(Path(local_path), path, follow_links=links)))
 
     def log_artifacts(self, run_id: str, local_dir: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a folder's contents among the run's artifacts."""
         if not Path(local_dir).is_dir():
             raise InvalidParameter(f"cannot log {str(local_dir)!r}: it is not a folder")
-        return self._log_files(run_id, list(snapshots.folder_files(Path(local_dir), check_artifact_path(artifact_path))))
+        path, links = check_artifact_path(artifact_path), self.settings.follow_links
+        return self._log_files(run_id, list(snapshots.folder_files(Path(local_dir), path, follow_links=links)))
 
     def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
         """Record content as an artifact."""
-        path = check_artifact_path(artifact_file)
-        if not path:
-            raise InvalidParameter("an artifact needs a file name")
-        name, size = snapshots.snapshot_bytes(content, self.location.spool)
-        return self._record(check_run_id(run_id), e.ArtifactLogged, path=path, size=size, snapshot=name)
+        path = check_artifact_file(artifact_file)
+        check_run_id(run_id)
+        return self._log_snapshots(run_id, [(snapshots.snapshot_bytes(content, self.location.spool), path)])
 
     def _log_files(self, run_id: str, files: list[tuple[Path, str]]) -> RunOperations:
+        """Copy all files before the first event: where one cannot be copied, none is logged."""
         check_run_id(run_id)
+        taken: list[tuple[snapshots.Snapshot, str]] = []
+        try:
+            for source, path in files:
+                taken.append((snapshots.snapshot_file(source, self.location.spool), path))
+        except BaseException:
+            for snapshot, _ in taken:
+                snapshots.drop_snapshot(snapshot.name, self.location.spool)
+            raise
+        return self._log_snapshots(run_id, taken)
+
+    def _log_snapshots(self, run_id: str, taken: list[tuple[snapshots.Snapshot, str]]) -> RunOperations:
         recorder = self.recorder(run_id)
         sequence = recorder.journal.sequence - 1
-        for source, path in files:
-            name, size = snapshots.snapshot_file(source, self.location.spool)
-            sequence = recorder.event(e.ArtifactLogged(time=monotone_ms(), path=path, size=size, snapshot=name))
-        return self._operation(recorder, sequence)
+        for item, path in taken:
+            self.awaited.add(run_id, path, item.name)
+            event = e.ArtifactLogged(time=monotone_ms(), path=path, size=item.size, snapshot=item.name, sha256=item.sha256)
+            sequence = recorder.event(event)
+        names = [item.name for item, _ in taken]
+        return RunOperations([(self, recorder.journal, sequence)], [(self, names)])
 
     def _record(self, subject: str, event: type[e.Event], /, **fields: Any) -> RunOperations:  # noqa: ANN401 - fields of the event
         recorder = self.recorder(subject)
@@ -245,6 +264,28 @@ class Producer:
         rejection = journal.newest_rejection() if journal.rejected else None
         if rejection is not None and rejection[0] == sequence:
             raise FlightlogException(rejection[2], REJECTION_CODES.get(rejection[1], "INVALID_PARAMETER_VALUE"))
+
+    def wait_stored(self, names: Sequence[str], timeout: float | None = None) -> None:
+        """Wait until artifacts are stored, given by their snapshots. Raises why one could not be, or `NotCommitted`.
+
+        Without a timeout it waits as long as a worker is at it and nothing goes wrong.
+        """
+        while not self._wait_until(lambda: self.awaited.is_settled(names), self.settings.sync_timeout if timeout is None else timeout):
+            if timeout is not None or not self.can_arrive:
+                break
+        left = self.awaited.unstored(names)
+        if not left:
+            return
+        first = left[0]
+        if first.state == "failed":
+            raise FlightlogException(f"artifact {first.path!r} could not be stored: {first.reason}; {self.how_to_retry(first.run_id)}")
+        reason = f": {first.reason}" if first.reason else ""
+        raise NotCommitted(f"artifact {first.path!r} is not stored yet{reason}; it is safe in the spool and {self.how_to_file()}")
+
+    def settle_artifacts(self, timeout: float, run_id: str | None = None) -> bool:
+        """Wait until no artifact of this process, or of a run, waits for its turn, at most `timeout` seconds; say whether it is so."""
+        names = self.awaited.names(run_id)
+        return self._wait_until(lambda: self.awaited.is_settled(names), timeout)
 
     def settle(self, timeout: float) -> bool:
         """Wait until the store has committed everything recorded so far, at most `timeout` seconds; say whether it has."""
@@ -309,7 +350,7 @@ class Producer:
             if self.settings.heartbeat and not journal.subject.startswith(EXPERIMENT_SUBJECT):
                 journal.say_alive(self.settings.heartbeat)
         self._release_committed()
-        if self.pending():
+        if self.pending() or self.awaited.is_waiting:
             self._call_worker()
 
     def _release_committed(self) -> None:
@@ -355,6 +396,10 @@ class Producer:
         uri = without_password(self.location.tracking_uri)
         return f"arrive when a worker runs: flightlog worker --spool {self.location.spool} --tracking-uri {uri}"
 
+    def how_to_retry(self, run_id: str) -> str:
+        """Return how artifacts that failed get another try, for messages."""
+        return f"to try again: flightlog artifacts retry {run_id} --tracking-uri {without_password(self.location.tracking_uri)}"
+
     def postpone(self, work: Callable[[], object]) -> bool:
         """See `Journal.postpone`: for whichever journal a signal has interrupted."""
         return any(journal.postpone(work) for journal in self._journals())
@@ -375,6 +420,7 @@ class Producer:
     def abandon(self) -> None:
         """Start anew after a fork: every journal becomes one of a new writer, the handles to it stay good."""
         self._closing = []
+        self.awaited.abandon()
         for journal in list(self._alive):
             journal.abandon()
         self._begin()

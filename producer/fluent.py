@@ -67,7 +67,7 @@ def _experiment_by_name(name: str) -> Experiment:
     experiment_id = experiment_id_for(name)
     context.producer.create_experiment(experiment_id, name)
     now = now_ms()
-    return Experiment(experiment_id, name, context.location.artifact_location(experiment_id), LifecycleStage.ACTIVE, {}, now, now)
+    return Experiment(experiment_id, name, context.producer.locations.of(experiment_id), LifecycleStage.ACTIVE, {}, now, now)
 
 
 def _experiment_by_id(experiment_id: str) -> Experiment:
@@ -76,6 +76,7 @@ def _experiment_by_id(experiment_id: str) -> Experiment:
     experiment = context.lookup.experiment(experiment_id)
     if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
         raise InvalidParameter(f"experiment {experiment.name!r} (id {experiment_id}) is deleted; restore it, or choose another")
+    context.producer.locations.learn(experiment_id, experiment.artifact_location)
     return experiment
 
 
@@ -352,16 +353,23 @@ def delete_tag(key: str) -> None:
     _finish(producer.delete_tag(run_id, key), None)
 
 
-def log_artifact(local_path: str | Path, artifact_path: str | None = None, run_id: str | None = None) -> None:
-    """Log a file, or a folder with its name, as an artifact. A copy is taken before the call returns."""
+def log_artifact(
+    local_path: str | Path, artifact_path: str | None = None, run_id: str | None = None, synchronous: bool | None = None
+) -> RunOperations | None:
+    """Log a file, or a folder with its name, as an artifact. A copy is taken before the call returns, and stored in the background.
+
+    With `synchronous=True` the call waits until it is stored, and raises why it could not be.
+    """
     producer, subject = _target(run_id)
-    _finish(producer.log_artifact(subject, local_path, artifact_path), None)
+    return _finish(producer.log_artifact(subject, local_path, artifact_path), synchronous)  # type: ignore[no-any-return]  # as _finish says
 
 
-def log_artifacts(local_dir: str | Path, artifact_path: str | None = None, run_id: str | None = None) -> None:
-    """Log a folder's contents as artifacts."""
+def log_artifacts(
+    local_dir: str | Path, artifact_path: str | None = None, run_id: str | None = None, synchronous: bool | None = None
+) -> RunOperations | None:
+    """Log a folder's contents as artifacts; see `log_artifact`."""
     producer, subject = _target(run_id)
-    _finish(producer.log_artifacts(subject, local_dir, artifact_path), None)
+    return _finish(producer.log_artifacts(subject, local_dir, artifact_path), synchronous)  # type: ignore[no-any-return]  # as _finish says
 
 
 def log_text(text: str, artifact_file: str, run_id: str | None = None) -> None:

@@ -75,6 +75,7 @@ def end(run: ActiveRun, status: str, reason: str | None = None) -> None:
     operation = _record_end(run, status, reason)
     if is_waiting_at_end():
         operation.wait()
+    _say_failed(run.producer, run.info.run_id)
 
 
 def end_all(producer: Producer, error: BaseException | None) -> None:
@@ -202,6 +203,9 @@ def finish() -> None:
                 producer.pending(),
                 producer.how_to_file(),
             )
+        if not producer.settle_artifacts(max(deadline - time.monotonic(), 0) if producer.can_arrive else 0):
+            _say_pending(producer)
+        _say_failed(producer)
         _say_losses(producer.dropped(), producer.rejections())
         producer.release()
 
@@ -220,6 +224,35 @@ def _say_losses(dropped: int, rejections: list[str]) -> None:
         log.warning("flightlog: %s", sentence)
 
 
+def _say_failed(producer: Producer, run_id: str | None = None) -> None:
+    """Say which artifacts could not be stored, once for each run and process."""
+    left = [item for item in producer.awaited.unstored(run_id=run_id) if item.reason is not None]
+    for owner in dict.fromkeys(item.run_id for item in left):
+        failed = [item for item in left if item.run_id == owner]
+        first, state = failed[0], "failed" if failed[0].state == "failed" else "tried in vain so far"
+        warn_once_for(
+            f"artifacts of {owner}",
+            f"{_counted(len(failed))} of run {owner} could not be stored ({state}), such as {first.path!r}: {first.reason}; "
+            f"the copies are safe in the spool; {producer.how_to_retry(owner)}",
+        )
+
+
+def _say_pending(producer: Producer) -> None:
+    left = [item for item in producer.awaited.unstored() if item.reason is None]
+    if left:
+        log.warning(
+            "flightlog: %s not stored yet, such as %r of run %s; the copies are safe in the spool and %s",
+            f"{_counted(len(left))} {'is' if len(left) == 1 else 'are'}",
+            left[0].path,
+            left[0].run_id,
+            producer.how_to_file(),
+        )
+
+
+def _counted(artifacts: int) -> str:
+    return "1 artifact" if artifacts == 1 else f"{artifacts:,} artifacts"
+
+
 def settle_all(timeout: float) -> None:
     """Wait until the store has everything that this process logged. Raises `NotCommitted`."""
     for producer in context.producers():
@@ -232,8 +265,13 @@ def settle_all(timeout: float) -> None:
 
 def warn_once(message: str) -> None:
     """Log a warning the first time that it is said."""
-    if message not in hooks.warned:
-        hooks.warned.add(message)
+    warn_once_for(message, message)
+
+
+def warn_once_for(matter: str, message: str) -> None:
+    """Log a warning the first time that a matter comes up."""
+    if matter not in hooks.warned:
+        hooks.warned.add(matter)
         log.warning("flightlog: %s", message)
 
 

@@ -21,7 +21,7 @@ def run_started(
     start_time: int | None = None,
 ) -> e.RunStarted:
     """Return the event that starts a run, with a random name if none is given."""
-    location = producer.location.artifact_location(experiment_id)
+    location = producer.locations.of(experiment_id)
     now = monotone_ms()
     return e.RunStarted(
         time=now,

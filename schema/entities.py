@@ -175,6 +175,20 @@ class FileInfo(Entity):
 
 
 @dataclass(frozen=True)
+class ArtifactStatus(Entity):
+    """How it stands with an artifact that was logged. `state` is stored, pending or failed; `reason` says why it is not stored yet.
+
+    `sha256` is in hexadecimal, and None where nobody has worked it out yet.
+    """
+
+    path: str
+    size: int
+    sha256: str | None
+    state: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class Attempt(Entity):
     """One of the attempts to do what a run is for; the first has the number 0. `time` is when it began, ms since the epoch.
 

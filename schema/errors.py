@@ -9,6 +9,7 @@
     |-- JournalFull               RESOURCE_EXHAUSTED               the spool is full and the policy is "raise"
     |-- StoreUnavailable          TEMPORARILY_UNAVAILABLE          the database cannot be reached or is not ours
     |   `-- QueueUnavailable      TEMPORARILY_UNAVAILABLE          the queue cannot be reached or takes nothing now
+    |-- ArtifactDamaged           DATA_LOSS                        a stored artifact is not what was logged
     `-- DecodeError               DATA_LOSS                        bytes that are no event of a version known here
 
 The error codes and their HTTP statuses are those of MLflow's REST protocol, so that a handler written for them still works.
@@ -97,6 +98,12 @@ class StoreUnavailable(FlightlogException):
 
 class QueueUnavailable(StoreUnavailable):
     """The queue on the way to the store cannot be reached, or takes nothing now. The events stay in the journal."""
+
+
+class ArtifactDamaged(FlightlogException):
+    """A stored artifact, or the copy that waits to be stored, is not what was logged: its size or its checksum differs."""
+
+    error_code = "DATA_LOSS"
 
 
 class DecodeError(FlightlogException):

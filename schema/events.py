@@ -223,14 +223,18 @@ class ExperimentPurged(Event):
 
 
 class ArtifactSettled(Event):
-    """What became of an artifact's snapshot: it was stored, or could not be, with the reason."""
+    """What became of an artifact's snapshot: it was stored, could not be, or has to be tried again, with the reason.
+
+    `sha256` is its checksum where `ArtifactLogged` has none.
+    """
 
     code: ClassVar[int] = 24
 
     path: str
     snapshot: str
-    state: Literal["stored", "failed"]
+    state: Literal["stored", "failed", "pending"]
     reason: str | None = None
+    sha256: str | None = None
 
 
 EVENT_TYPES: dict[int, type[Event]] = {

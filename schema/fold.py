@@ -313,7 +313,7 @@ def _artifact_settled(state: RunState, event: e.ArtifactSettled, _: Stamp) -> No
     """Note the outcome, unless a newer artifact has come at the path."""
     known = state.artifacts.get(event.path)
     if known is not None and known.snapshot == event.snapshot:
-        state.artifacts[event.path] = replace(known, state=event.state, reason=event.reason)
+        state.artifacts[event.path] = replace(known, state=event.state, reason=event.reason, sha256=event.sha256 or known.sha256)
 
 
 def _run_started(state: RunState, event: e.RunStarted, stamp: Stamp) -> None:

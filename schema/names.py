@@ -13,6 +13,8 @@ QUEUE_VARIABLE = "FLIGHTLOG_QUEUE_URI"
 DOORBELL = "doorbell"
 WORKER_LOCK = "worker.lock"
 WORKER_LOG = "worker.log"
+LOCATIONS = "locations"
+"""The folder in a spool that remembers where experiments were given a place for their artifacts: a file for each id."""
 SNAPSHOTS = "artifacts"
 """The folder in a spool that holds copies of artifacts until the worker has stored them."""
 

@@ -45,6 +45,8 @@ class Settings:
     sync_timeout: float = 30.0
     spool_limit: int = 16 << 30
     spool_full: FullPolicy = "drop"
+    follow_links: bool = False
+    progress_bar: bool | None = None
     worker_idle: float = 10.0
     start_worker: bool = True
     heartbeat: float = 30.0
@@ -98,6 +100,8 @@ class Settings:
             sync_timeout=number("SYNC_TIMEOUT", 30.0),
             spool_limit=int(number("SPOOL_LIMIT", 16 << 30)),
             spool_full=policy,  # type: ignore[arg-type]  # checked above
+            follow_links=flag("FOLLOW_LINKS", default=False),
+            progress_bar=_progress_bar(environ),
             worker_idle=number("WORKER_IDLE", 10.0),
             start_worker=flag("START_WORKER", default=True),
             heartbeat=heartbeat,
@@ -107,6 +111,13 @@ class Settings:
             log_format=_choice(environ, "LOG_FORMAT", get_args(LogFormat), "text"),  # type: ignore[arg-type]  # one of the literals
             log_level=_choice(environ, "LOG_LEVEL", get_args(LogLevel), "info"),  # type: ignore[arg-type]  # one of the literals
         )
+
+
+def _progress_bar(environ: Mapping[str, str]) -> bool | None:
+    raw = (environ.get("FLIGHTLOG_PROGRESS_BAR") or environ.get("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR") or "").lower()
+    if raw not in ("", "1", "0", "true", "false", "yes", "no"):
+        raise InvalidParameter(f"FLIGHTLOG_PROGRESS_BAR must be true or false, not {raw!r}")
+    return raw in ("1", "true", "yes") if raw else None
 
 
 def _port(environ: Mapping[str, str], name: str) -> int | None:
@@ -142,6 +153,19 @@ class Location:
     def artifact_location(self, experiment_id: str) -> str:
         """Return the default artifact location of an experiment."""
         return f"{self.artifact_root}/{experiment_id}"
+
+
+def is_chosen(experiment_id: str, artifact_location: str) -> bool:
+    """Say whether somebody chose an experiment's artifact location: it is not of the form that `Location.artifact_location` gives.
+
+    A default depends on the folder and the machine, and is not followed elsewhere; what was chosen is.
+    """
+    return bool(artifact_location) and artifact_location.rstrip("/").rpartition("/")[2] != experiment_id
+
+
+def absolute_location(artifact_location: str, base: Path | None = None) -> str:
+    """Return an artifact location that means the same in every working directory."""
+    return _root(artifact_location, base or Path.cwd()) or artifact_location
 
 
 def locate(tracking_uri: str | Path | None, settings: Settings, base: Path | None = None) -> Location:
@@ -205,7 +229,7 @@ def _own_spool(root: str, base: Path, uri: str) -> Path:
 
 
 def _root(value: str | None, base: Path) -> str | None:
-    if value and "://" not in value and not value.startswith("memory:"):
+    if value and "://" not in value and not value.startswith(("memory:", "file:")):
         return str((base / value).resolve())
     return value.rstrip("/") if value else None
 

@@ -89,6 +89,16 @@ PendingArtifact = tuple[str, str, ArtifactState]
 """Run id, artifact URI of the run, artifact."""
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an artifact: "stored", "failed", or "pending" when it has to be tried again. Its SHA-256 is noted with it."""
+
+    run_id: str
+    artifact: ArtifactState
+    state: str
+    reason: str | None = None
+
+
 class Sink(Protocol):
     """Where events go."""
 
@@ -109,7 +119,10 @@ class Sink(Protocol):
         """Return those of the artifacts that wait to be stored whose snapshots are given by name."""
 
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
-        """Say what became of an artifact, "stored" or "failed", unless a newer one at the path has come."""
+        """Say what became of an artifact, unless a newer one at the path has come: see `Outcome`."""
+
+    def settle_artifacts(self, outcomes: Sequence[Outcome]) -> None:
+        """Say what became of many artifacts, in one transaction."""
 
     def mark_lost(self, silent_ms: int, living: Collection[str] = ()) -> int:
         """Take runs for lost that are under way and of whose writers none was heard of for so long; return how many.

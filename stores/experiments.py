@@ -8,6 +8,7 @@ from typing import Protocol
 from flightlog.schema import events as e
 from flightlog.schema.fold import NEVER, ExperimentState, Rejection, RunState, Stamp, fold_experiment, fold_run
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_subject
+from flightlog.schema.settings import is_chosen
 from flightlog.stores.batches import experiment_of
 
 
@@ -42,7 +43,8 @@ def apply_to_run(book: ExperimentBook, state: RunState, event: e.Event, stamp: S
     if isinstance(event, e.RunStarted) and not state.started:
         if not is_experiment_id(event.experiment_id):
             return _bad_id(event.experiment_id)
-        event = event.model_copy(update={"experiment_id": _home(book, event)})
+        home = _home(book, event)
+        event = event.model_copy(update={"experiment_id": home.experiment_id, "artifact_uri": _artifact_uri(home, state.run_id, event)})
     return fold_run(state, event, stamp)
 
 
@@ -76,8 +78,16 @@ def purge_refusal(book: ExperimentBook, subject: str, event: e.RunPurged | e.Exp
     return Rejection("not-empty", f"experiment {experiment_id} still has {count} runs; purge them first") if count else None
 
 
-def _home(book: ExperimentBook, event: e.RunStarted) -> str:
-    """Return the id of the experiment that a run belongs to: the name decides, then the id; an unknown one is founded."""
+def _artifact_uri(home: ExperimentState, run_id: str, event: e.RunStarted) -> str:
+    """Return where a run has its artifacts: at the place that its experiment was given, which not every writer knows."""
+    usual = f"{event.artifact_location}/{run_id}/artifacts"
+    if event.artifact_uri != usual or is_chosen(event.experiment_id, event.artifact_location or ""):
+        return event.artifact_uri
+    return f"{home.artifact_location}/{run_id}/artifacts" if is_chosen(home.experiment_id, home.artifact_location) else event.artifact_uri
+
+
+def _home(book: ExperimentBook, event: e.RunStarted) -> ExperimentState:
+    """Return the experiment that a run belongs to: the name decides, then the id; an unknown one is founded."""
     name = event.experiment_name or _placeholder_name(event.experiment_id)
     known = book.get(event.experiment_id)
     by_name = book.named(name) if event.experiment_name or known is None else None
@@ -87,7 +97,7 @@ def _home(book: ExperimentBook, event: e.RunStarted) -> str:
         book.put(home)
     elif event.artifact_location and not home.artifact_location:
         book.put(replace(home, artifact_location=event.artifact_location))
-    return home.experiment_id
+    return home
 
 
 def _known(book: ExperimentBook, experiment_id: str) -> ExperimentState | Rejection:

@@ -33,7 +33,7 @@ from flightlog.schema.filters.parser import parse_experiment_filter, parse_run_f
 from flightlog.schema.fold import ArtifactState, ExperimentState, Rejection, RunState, Stamp, is_visible, set_lifecycle
 from flightlog.schema.ids import WriterId, now_ms
 from flightlog.stores import series
-from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
+from flightlog.stores.base import Applied, Envelope, Gap, History, Outcome, PendingArtifact, Tombstone, WriterKey
 from flightlog.stores.batches import after_positions, due, end_of, event_letter, experiment_of, gap_letter, lost_block
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment, purge_refusal
 from flightlog.stores.purging import PURGES, founding, portions, purge_of, survivors
@@ -183,7 +183,13 @@ class MemoryStore:
         artifacts = self._runs[run_id].artifacts if run_id in self._runs else {}
         known = artifacts.get(artifact.path)
         if known is not None and known.stamp == artifact.stamp:
-            artifacts[artifact.path] = replace(known, state=state, reason=reason)
+            artifacts[artifact.path] = replace(known, state=state, reason=reason, sha256=artifact.sha256 or known.sha256)
+
+    @_one_at_a_time
+    def settle_artifacts(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Sink.settle_artifacts`."""
+        for outcome in outcomes:
+            self.settle_artifact(outcome.run_id, outcome.artifact, outcome.state, outcome.reason)
 
     @_one_at_a_time
     def mark_lost(self, silent_ms: int, living: Collection[str] = ()) -> int:

@@ -11,7 +11,7 @@ import bisect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from flightlog.schema.blocks import Block
@@ -85,7 +85,7 @@ def settle(source: Source, sink: Sink) -> None:
             for _, _, artifact in (item for item in page if item[0] == run_id and item[2].path in states):
                 state = states[artifact.path]
                 if state.state != artifact.state and state.stamp == artifact.stamp:
-                    sink.settle_artifact(run_id, artifact, state.state, state.reason)
+                    sink.settle_artifact(run_id, replace(artifact, sha256=state.sha256), state.state, state.reason)
         last = page[-1]
 
 

@@ -22,6 +22,8 @@ SAMPLES = {
     "asynchronous": "false",
     "start_worker": "false",
     "spool_full": "raise",
+    "follow_links": "true",
+    "progress_bar": "true",
     "lost_after": "90",
     "log_format": "json",
     "log_level": "debug",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts import local_root, open_artifacts
+from flightlog.stores.artifacts.checksums import sha256_of
 from flightlog.stores.base import PendingArtifact, Sink
 
 log = logging.getLogger("flightlog.worker")
-
-CHUNK = 1 << 20
 
 
 class CopiedArtifacts:
@@ -87,12 +85,4 @@ def _is_it(file: Path, artifact: ArtifactState) -> bool:
     """Say whether a file is an artifact, and not what was logged at its path later or is still being copied."""
     if not file.is_file() or file.stat().st_size != artifact.size:
         return False
-    return artifact.sha256 is None or _sha256(file) == artifact.sha256
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while part := content.read(CHUNK):
-            digest.update(part)
-    return digest.hexdigest()
+    return artifact.sha256 is None or sha256_of(file) == artifact.sha256

@@ -38,6 +38,13 @@ class Artifacts(Protocol):
     def sweep(self) -> None:
         """See to all that wait."""
 
+    def look(self) -> None:
+        """Try again what could not be seen to before. Does not wait for it."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is under way, or to be tried again."""
+
 
 class Ingest:
     """Moves events from a source into a store until it is told to stop, or there is nothing to do for `idle` seconds.
@@ -80,7 +87,7 @@ class Ingest:
         while not self._stopping:
             events = self.step_until()
             self._watch.look()
-            if events or self._source.is_live:
+            if events or self._source.is_live or self._artifacts.is_waiting:
                 quiet_since = time.monotonic()
             if events < BATCH_EVENTS // 2:
                 if self._may_leave(time.monotonic() - quiet_since):
@@ -104,6 +111,7 @@ class Ingest:
         if self._sweeps and time.monotonic() >= self._next_sweep:
             self._artifacts.sweep()
             self._next_sweep = time.monotonic() + SWEEP
+        self._artifacts.look()
         items = self._source.take(BATCH_EVENTS)
         if not items:
             return 0

@@ -21,6 +21,7 @@ from flightlog.worker.ingest import Ingest
 from flightlog.worker.observers import SILENT, Observer
 from flightlog.worker.reports import reporting
 from flightlog.worker.sources.spool import SpoolSource
+from flightlog.worker.upload_thread import UploadThread
 from flightlog.worker.uploads import Uploads
 
 try:
@@ -59,12 +60,14 @@ def run_spool_worker(location: Location, idle: float | None = None, lost_after: 
 
 def _run(location: Location, store: Store, idle: float | None, lost_after: float, observer: Observer) -> None:
     source = SpoolSource(location.spool, store.position)
-    ingest = Ingest(source, store, Uploads(location.spool, store), idle, lost_after, observer=observer)
+    uploads = UploadThread(Uploads(location.spool, store, store), announced=0)
+    ingest = Ingest(source, store, uploads, idle, lost_after, observer=observer)
     try:
         with stopped_by_signals(ingest):
             log.info("filing %s into %s", location.spool, without_password(location.tracking_uri))
             ingest.run()
     finally:
+        uploads.close()
         source.close()
 
 
@@ -76,7 +79,7 @@ def drain_spool(location: Location, store: Store) -> int | None:
             return None
         source = SpoolSource(location.spool, store.position)
         try:
-            return Ingest(source, store, Uploads(location.spool, store)).drain()
+            return Ingest(source, store, Uploads(location.spool, store, store)).drain()
         finally:
             source.close()
 

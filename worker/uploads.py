@@ -1,24 +1,42 @@
-"""Stores artifacts: moves snapshots from the spool to where the run's artifacts live, and notes what became of each."""
+"""Stores artifacts: moves snapshots from the spool to where the run's artifacts live, and notes what became of each.
+
+What goes to one place in the network goes in several threads. What fails and may go well later stays pending, with the reason, and is tried
+again with growing pauses; any other failure is noted and concerns its own artifact alone.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
+from flightlog.schema.artifact_notes import ArtifactNote, note_path, note_text
 from flightlog.schema.blocks import Block
-from flightlog.schema.errors import InvalidParameter, StoreUnavailable
+from flightlog.schema.errors import ArtifactDamaged, InvalidParameter
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.names import SNAPSHOTS
-from flightlog.stores.artifacts import open_artifacts
-from flightlog.stores.base import Gap, PendingArtifact
+from flightlog.stores.artifacts import local_root, open_artifacts
+from flightlog.stores.artifacts.base import may_pass
+from flightlog.stores.artifacts.checksums import sha256_of
+from flightlog.stores.artifacts.partial import written_whole
+from flightlog.stores.artifacts.s3 import MEMO
+from flightlog.stores.base import Gap, Outcome, PendingArtifact
+from flightlog.worker.logged_artifacts import Known, Replacements, logged_in
+from flightlog.worker.pauses import Pauses
 
 log = logging.getLogger("flightlog.worker")
 
 MAX_REASON = 2000
+THREADS = 16
+"""So many artifacts go to places in the network at a time."""
+TOLD_AT, TOLD_AFTER = 500, 0.5
+"""So many outcomes, or after so many seconds, are told in one transaction."""
 _SNAPSHOT = re.compile(r"[0-9a-f]{32}")
 
 
@@ -31,31 +49,42 @@ class Pending(Protocol):
     def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
         """See `Sink.pending_snapshots`."""
 
-    def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
-        """See `Sink.settle_artifact`."""
+    def settle_artifacts(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Sink.settle_artifacts`."""
 
 
 class Uploads:
     """Stores what the sink says is pending and this spool holds a snapshot of. A failure concerns only its own artifact."""
 
-    def __init__(self, spool: Path, sink: Pending) -> None:
+    def __init__(self, spool: Path, sink: Pending, known: Known | None = None) -> None:
+        """`known` tells of snapshots that nobody wants any more, because newer artifacts came at their paths; None: they stay."""
         self._folder = spool / SNAPSHOTS
         self._sink = sink
+        self._replacements = None if known is None else Replacements(known)
         self._stopping = False
+        self._pauses = Pauses()
+        self.is_storing = False
+        self.delayed = 0
+        """How many artifacts the last look left for later, because their place could not be used."""
 
-    def run(self, items: Sequence[Block | Gap] = ()) -> None:  # noqa: ARG002 - for whoever has no files to look at
-        """Store the artifacts whose snapshots lie in the spool now and whose events have come."""
+    def run(self, items: Sequence[Block | Gap] = ()) -> None:
+        """Store the artifacts whose snapshots lie in the spool now and whose events have come, `items` being the newest."""
+        self.drop_replaced(items)
         self.store_waiting()
 
+    def look(self) -> None:
+        """Do nothing: what waits is stored when its event comes, before the call returns."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is under way: never between two calls."""
+        return False
+
     def store_waiting(self) -> int:
-        """See `run`; return how many artifacts were seen to."""
-        snapshots = self.snapshots()
+        """See `run`; return how many artifacts something became of, 0 when told to leave."""
+        snapshots = [] if self._stopping else self.snapshots()
         waiting = self._sink.pending_snapshots(snapshots) if snapshots else []
-        for count, item in enumerate(waiting):
-            if self._stopping:
-                return count
-            self._settle(item)
-        return len(waiting)
+        return self._store_all(waiting)
 
     def snapshots(self) -> list[str]:
         """Return the names of the snapshots that lie in the spool now."""
@@ -72,8 +101,13 @@ class Uploads:
         except FileNotFoundError:
             return 0.0
 
+    @property
+    def trouble(self) -> float:
+        """For how many seconds a place that artifacts wait for could not be used."""
+        return self._pauses.longest() if self.delayed else 0.0
+
     def stop(self) -> None:
-        """Leave after the artifact in hand."""
+        """Leave after the artifacts in hand."""
         self._stopping = True
 
     def sweep(self) -> None:
@@ -82,42 +116,163 @@ class Uploads:
         The others wait for another machine's spool, and may be many.
         """
         last: PendingArtifact | None = None
-        while page := self._sink.pending_artifacts(after=last):
-            for item in page:
-                self._settle(item)
+        while not self._stopping and (page := self._sink.pending_artifacts(after=last)):
+            self._store_all(page)
             last = page[-1]
 
-    def _settle(self, item: PendingArtifact) -> None:
-        run_id, _, artifact = item
-        try:
-            is_stored = self._store(item)
-        except StoreUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a store of artifacts raises is this artifact's failure, and is kept
-            log.error("artifact %r of run %s could not be stored: %s", artifact.path, run_id, error)
-            self._sink.settle_artifact(run_id, artifact, "failed", f"{type(error).__name__}: {error}"[:MAX_REASON])
-        else:
-            if is_stored:
-                self._sink.settle_artifact(run_id, artifact, "stored")
-                self._drop(artifact.snapshot)
+    def drop_replaced(self, items: Sequence[Block | Gap]) -> None:
+        """Delete the snapshots of artifacts that were logged anew at their paths before they were stored."""
+        logged = logged_in(items)
+        if self._replacements is not None and logged:
+            for snapshot in filter(self._is_here, self._replacements.among(logged)):
+                self._drop(snapshot)
 
-    def _store(self, item: PendingArtifact) -> bool:
-        """Store one artifact; False when its snapshot is in another machine's spool."""
+    def _is_here(self, snapshot: str) -> bool:
+        return _SNAPSHOT.fullmatch(snapshot) is not None and (self._folder / snapshot).exists()
+
+    def _store_all(self, items: Sequence[PendingArtifact]) -> int:
+        """Store artifacts, and tell what became of them while others are under way; return how many that was."""
+        wanted = [item for item in items if self._pauses.is_open(_place(item[1]))]
+        self.delayed = len(items) - len(wanted)
+        self.is_storing = bool(wanted)
+        telling = _Telling(self._tell)
+        try:
+            for outcome in self._outcomes(wanted):
+                telling.add(outcome)
+            telling.flush()
+        finally:
+            self.is_storing = False
+        return telling.told
+
+    def _outcomes(self, items: Sequence[PendingArtifact]) -> Iterator[Outcome]:
+        """Yield what became of artifacts, as it becomes known; nothing for one that is not ours."""
+        near = [item for item in items if _is_near(item[1])]
+        yield from _found(self._outcome(item) for item in near)
+        far = [item for item in items if not _is_near(item[1])]
+        if not far:
+            return
+        with ThreadPoolExecutor(min(THREADS, len(far)), "flightlog-upload") as pool:
+            try:
+                yield from _found(future.result() for future in as_completed([pool.submit(self._outcome, item) for item in far]))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _outcome(self, item: PendingArtifact) -> Outcome | None:
+        run_id, uri, artifact = item
+        if self._stopping or not self._pauses.is_open(_place(uri)):
+            return None
+        try:
+            stored = self._store(item)
+        except Exception as error:  # noqa: BLE001 - whatever a store of artifacts raises is this artifact's failure, and is kept
+            return self._failure(run_id, _place(uri), artifact, error)
+        if stored is None:
+            return None
+        self._pauses.went_well(_place(uri))
+        return Outcome(run_id, stored, "stored")
+
+    def _store(self, item: PendingArtifact) -> ArtifactState | None:
+        """Store one artifact and return it with its checksum; None when its snapshot is in another machine's spool."""
         _, uri, artifact = item
         if not _SNAPSHOT.fullmatch(artifact.snapshot):
             raise InvalidParameter(f"snapshot {artifact.snapshot[:100]!r} must be the name of a file in the spool, 32 hexadecimal digits")
         snapshot, repository = self._folder / artifact.snapshot, open_artifacts(uri)
         if snapshot.is_file():
-            repository.put(snapshot, artifact.path)
-            return True
+            sha256 = _checked(snapshot, artifact)
+            repository.put(snapshot, artifact.path, sha256)
+            return replace(artifact, sha256=sha256)
         try:
-            return repository.size(artifact.path) == artifact.size  # moved there just before a crash
+            return artifact if repository.size(artifact.path) == artifact.size else None  # moved there just before a crash
         except OSError as error:
             log.debug("artifact %r, whose snapshot is not here, cannot be looked for: %s", artifact.path, error)
-            return False
+            return None
+
+    def _failure(self, run_id: str, place: str, artifact: ArtifactState, error: Exception) -> Outcome:
+        reason = f"{type(error).__name__}: {error}"[:MAX_REASON]
+        if not may_pass(error):
+            log.error("artifact %r of run %s could not be stored: %s", artifact.path, run_id, error)
+            self._note(artifact.snapshot, ArtifactNote("failed", reason))
+            return Outcome(run_id, artifact, "failed", reason)
+        self.delayed += 1
+        attempts, pause = self._pauses.failed(place)
+        log.warning("artifact %r of run %s could not be stored, trying again in %.0f s: %s", artifact.path, run_id, pause, error)
+        reason = f"attempt {attempts} failed, it is tried again: {reason}"
+        self._note(artifact.snapshot, ArtifactNote("pending", reason, attempts))
+        return Outcome(run_id, artifact, "pending", reason)
+
+    def _note(self, snapshot: str, note: ArtifactNote) -> None:
+        """Leave a note for whoever logged the artifact."""
+        if not self._is_here(snapshot):
+            return
+        try:
+            with written_whole(note_path(self._folder / snapshot)) as partial:
+                partial.write_text(note_text(note), encoding="utf-8")
+        except OSError as error:
+            log.warning("whoever logged the artifact of snapshot %s cannot be told that it failed: %s", snapshot, error)
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        self._sink.settle_artifacts(outcomes)
+        for outcome in outcomes:
+            if outcome.state == "stored":
+                self._drop(outcome.artifact.snapshot)
 
     def _drop(self, snapshot: str) -> None:
+        path = self._folder / snapshot
         try:
-            (self._folder / snapshot).unlink(missing_ok=True)
+            for file in (path, note_path(path), path.with_name(f"{snapshot}{MEMO}")):
+                file.unlink(missing_ok=True)
         except OSError as error:
             log.warning("the snapshot %s of an artifact that is stored cannot be deleted: %s", snapshot, error)
+
+
+class _Telling:
+    """Collects outcomes, so that many are told at once and none late."""
+
+    def __init__(self, tell: Callable[[Sequence[Outcome]], None]) -> None:
+        self._tell = tell
+        self.told = 0
+        self._outcomes: list[Outcome] = []
+        self._since = time.monotonic()
+
+    def add(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        if len(self._outcomes) >= TOLD_AT or time.monotonic() - self._since >= TOLD_AFTER:
+            self.flush()
+
+    def flush(self) -> None:
+        outcomes, self._outcomes, self._since = self._outcomes, [], time.monotonic()
+        if outcomes:
+            self._tell(outcomes)
+            self.told += len(outcomes)
+
+
+def _checked(snapshot: Path, artifact: ArtifactState) -> str:
+    """Return the SHA-256 of a snapshot. Raises `ArtifactDamaged` where it is not what was logged."""
+    size = snapshot.stat().st_size
+    if size != artifact.size:
+        raise ArtifactDamaged(f"the snapshot has {size} bytes, and {artifact.size} were logged: it was changed after that; log it again")
+    sha256 = sha256_of(snapshot)
+    if artifact.sha256 not in (None, sha256):
+        raise ArtifactDamaged(
+            f"the snapshot has the SHA-256 {sha256}, and {artifact.sha256} was logged: it was changed after that; log it again"
+        )
+    return sha256
+
+
+def _place(uri: str) -> str:
+    """Return what fails together: a server's bucket, or a file system as far as the path shows it."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # no URI: opening it says so
+        return uri
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+
+
+def _is_near(uri: str) -> bool:
+    try:
+        return local_root(uri) is not None
+    except ValueError:  # no URI: opening it says so
+        return True
+
+
+def _found(outcomes: Iterable[Outcome | None]) -> Iterator[Outcome]:
+    return (outcome for outcome in outcomes if outcome is not None)

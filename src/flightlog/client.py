@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flightlog import reading
+from flightlog.artifacts import artifacts_of
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
 from flightlog.producer.context import context
@@ -19,13 +20,23 @@ from flightlog.producer.fluent import (
 )
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.starting import local_run, run_started
-from flightlog.schema.entities import Attempt, Experiment, FileInfo, LifecycleStage, Metric, PagedList, Param, Run, RunTag, ViewType
+from flightlog.schema.entities import (
+    ArtifactStatus,
+    Attempt,
+    Experiment,
+    FileInfo,
+    LifecycleStage,
+    Metric,
+    PagedList,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import check_key
 from flightlog.schema.names import RUN_NAME_TAG
-from flightlog.stores.artifacts import open_artifacts
-from flightlog.stores.artifacts.download import download
 from flightlog.stores.base import RunReader
 
 
@@ -101,8 +112,8 @@ class Client:
             raise InvalidParameter(f"experiment {experiment.name!r} is deleted; restore it before creating a run in it")
         texts = {check_key("tag", key): str(value) for key, value in (tags or {}).items()}
         run_id = new_run_id()
+        self._producer.locations.learn(experiment.experiment_id, experiment.artifact_location)
         event = run_started(self._producer, run_id, experiment.experiment_id, experiment.name, run_name, texts, start_time)
-        event = event.model_copy(update={"artifact_uri": f"{experiment.artifact_location}/{run_id}/artifacts"})
         self._finish(self._producer.start(run_id, event), None)
         self._known.add(run_id)
         return local_run(run_id, event)
@@ -218,15 +229,19 @@ class Client:
         """
         return PagedList(self._reader.metric_history(run_id, key, attempt))
 
-    def log_artifact(self, run_id: str, local_path: str | Path, artifact_path: str | None = None) -> None:
+    def log_artifact(
+        self, run_id: str, local_path: str | Path, artifact_path: str | None = None, synchronous: bool | None = None
+    ) -> RunOperations | None:
         """See `flightlog.log_artifact`."""
         self._check_known(run_id)
-        self._finish(self._producer.log_artifact(run_id, local_path, artifact_path), None)
+        return self._finish(self._producer.log_artifact(run_id, local_path, artifact_path), synchronous)
 
-    def log_artifacts(self, run_id: str, local_dir: str | Path, artifact_path: str | None = None) -> None:
+    def log_artifacts(
+        self, run_id: str, local_dir: str | Path, artifact_path: str | None = None, synchronous: bool | None = None
+    ) -> RunOperations | None:
         """See `flightlog.log_artifacts`."""
         self._check_known(run_id)
-        self._finish(self._producer.log_artifacts(run_id, local_dir, artifact_path), None)
+        return self._finish(self._producer.log_artifacts(run_id, local_dir, artifact_path), synchronous)
 
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
         """See `flightlog.log_text`."""
@@ -245,14 +260,18 @@ class Client:
 
     def list_artifacts(self, run_id: str, path: str | None = None) -> list[FileInfo]:
         """Return the artifacts in a folder of a run; paths are relative to the run's artifacts."""
-        return open_artifacts(str(self.get_run(run_id).info.artifact_uri)).list(path or "")
+        return artifacts_of(self._producer, run_id).list(path)
 
     def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str:
         """Copy an artifact, or a folder of them, to a local folder (a new temporary one by default) and return its path there.
 
-        Raises `NotFound`.
+        Raises `NotFound`, or `ArtifactDamaged` where what is stored is not what was logged.
         """
-        return download(str(self.get_run(run_id).info.artifact_uri), path, dst_path)
+        return artifacts_of(self._producer, run_id).download(path, dst_path)
+
+    def artifact_states(self, run_id: str) -> list[ArtifactStatus]:
+        """Return what was logged as artifacts of a run: size, SHA-256, and whether it is stored, pending or failed, with the reason."""
+        return artifacts_of(self._producer, run_id).states()
 
     def _check_known(self, run_id: str) -> None:
         """Raise `NotFound` for a run that neither this client nor the store knows."""

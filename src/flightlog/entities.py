@@ -1,6 +1,7 @@
 """The entities under the path that MLflow scripts import them from."""
 
 from flightlog.schema.entities import (
+    ArtifactStatus,
     Attempt,
     DeadLetter,
     Experiment,
@@ -22,6 +23,7 @@ from flightlog.schema.entities import (
 )
 
 __all__ = [
+    "ArtifactStatus",
     "Attempt",
     "DeadLetter",
     "Experiment",

@@ -1,13 +1,18 @@
-"""Artifacts in a local folder."""
+"""Artifacts in a local folder. No symbolic link leads out of it, and none is listed."""
 
 from __future__ import annotations
 
+import os
 import shutil
-import uuid
+import stat
 from pathlib import Path
 
+from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
+from flightlog.stores.artifacts.base import Told
+from flightlog.stores.artifacts.checksums import CHUNK, check_sha256, copy_hashed
+from flightlog.stores.artifacts.partial import PARTIAL, written_whole
 
 
 class LocalArtifacts:
@@ -16,70 +21,83 @@ class LocalArtifacts:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put(self, source: Path, path: str) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
         """See `ArtifactRepository.put`. Moves the source where both are on one file system."""
-        target = self._inside(path)
+        target = self._place(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             source.replace(target)
-        except OSError:  # another file system
-            _copy_whole(source, target)
+        except OSError:  # another file system, or the target cannot be replaced: then the copy says so
+            self.copy(source, path, sha256)
 
-    def copy(self, source: Path, path: str) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
         """See `ArtifactRepository.copy`."""
-        target = self._inside(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy_whole(source, target)
+        target = self._place(path)
+        with written_whole(target) as partial:
+            if sha256 is None:
+                shutil.copyfile(source, partial)
+            else:
+                with source.open("rb") as reading, partial.open("wb") as writing:
+                    check_sha256(str(source), copy_hashed(reading, writing), sha256)
 
     def list(self, path: str = "") -> list[FileInfo]:
         """See `ArtifactRepository.list`."""
-        folder = self._inside(path)
+        folder, inside = self._inside(path), check_artifact_path(path)
         if not folder.is_dir():
             return []
-        return [
-            FileInfo(entry.relative_to(self._root.resolve()).as_posix(), entry.is_dir(), None if entry.is_dir() else entry.stat().st_size)
-            for entry in sorted(folder.iterdir())
-            if not entry.name.endswith(PARTIAL)
-        ]
+        with os.scandir(folder) as entries:
+            found = [_info(entry, inside) for entry in entries if not entry.name.endswith(PARTIAL)]
+        return sorted((info for info in found if info is not None), key=lambda info: info.path)
 
     def size(self, path: str) -> int | None:
         """See `ArtifactRepository.size`."""
         target = self._inside(path)
         return target.stat().st_size if target.is_file() else None
 
-    def get(self, path: str, target: Path) -> None:
+    def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""
         source = self._inside(path)
         if not source.is_file():
             raise NotFound(f"there is no artifact {path!r} in {self._root}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy_whole(source, target)
+        with written_whole(target) as partial:
+            if told is None:
+                shutil.copyfile(source, partial)
+            else:
+                with source.open("rb") as reading, partial.open("wb") as writing:
+                    while part := reading.read(CHUNK):
+                        writing.write(part)
+                        told(len(part))
 
     def delete(self, path: str) -> None:
         """See `ArtifactRepository.delete`. The root goes with its last file, and so does the folder around it, the run's."""
-        root, target = self._root.resolve(), self._inside(path)
+        root, target = self._root.resolve(), self._place(path)
         target.unlink(missing_ok=True)
         folder = target.parent
         while folder != root.parent.parent and folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
             folder = folder.parent
 
+    def _place(self, path: str) -> Path:
+        """Return where a file is or comes to be. A link that stands there is replaced or removed itself, never what it leads to."""
+        folder, _, name = check_artifact_file(path).rpartition("/")
+        return self._inside(folder) / name
+
     def _inside(self, path: str) -> Path:
+        """Return a path with its links resolved. Raises `InvalidParameter` where one leads out, or in a ring."""
         root = self._root.resolve()
-        target = (root / path).resolve()
+        try:
+            target = (root / check_artifact_path(path)).resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: a ring of links, before Python 3.13
+            raise InvalidParameter(f"artifact path {path!r} cannot be followed below {root}: {error}") from error
         if target != root and root not in target.parents:
-            raise InvalidParameter(f"artifact path {path!r} leads out of {root}")
+            raise InvalidParameter(f"artifact path {path!r} leads out of {root} by a symbolic link, which is not followed")
         return target
 
 
-PARTIAL = ".partial"
-
-
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy so that a reader, or a crash, never sees a part of the file."""
-    partial = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}{PARTIAL}")
-    try:
-        shutil.copyfile(source, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+def _info(entry: os.DirEntry[str], folder: str) -> FileInfo | None:
+    """Return what lists show of an entry: files and folders, no links, devices or pipes."""
+    mode = entry.stat(follow_symlinks=False)
+    path = f"{folder}/{entry.name}" if folder else entry.name
+    if stat.S_ISDIR(mode.st_mode):
+        return FileInfo(path, is_dir=True, file_size=None)
+    return FileInfo(path, is_dir=False, file_size=mode.st_size) if stat.S_ISREG(mode.st_mode) else None

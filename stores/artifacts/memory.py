@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import MutableMapping
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,6 +10,8 @@ from urllib.parse import unquote
 from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import NotFound
+from flightlog.stores.artifacts.base import Told
+from flightlog.stores.artifacts.checksums import check_sha256
 from flightlog.stores.artifacts.partial import written_whole
 
 FILES: dict[str, bytes] = {}
@@ -22,13 +25,15 @@ class MemoryArtifacts:
         self._place = unquote(uri.partition(":")[2]).strip("/")
         self._files = FILES if files is None else files
 
-    def put(self, source: Path, path: str) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
         """See `ArtifactRepository.put`."""
-        self._files[self._key(check_artifact_file(path))] = source.read_bytes()
+        content = source.read_bytes()
+        check_sha256(str(source), hashlib.sha256(content).hexdigest(), sha256)
+        self._files[self._key(check_artifact_file(path))] = content
 
-    def copy(self, source: Path, path: str) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
         """See `ArtifactRepository.copy`."""
-        self.put(source, path)
+        self.put(source, path, sha256)
 
     def list(self, path: str = "") -> list[FileInfo]:
         """See `ArtifactRepository.list`."""
@@ -47,13 +52,15 @@ class MemoryArtifacts:
         content = self._files.get(self._key(check_artifact_path(path)))
         return None if content is None else len(content)
 
-    def get(self, path: str, target: Path) -> None:
+    def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""
         content = self._files.get(self._key(check_artifact_path(path)))
         if content is None:
             raise NotFound(f"there is no artifact {path!r} in memory:{self._place}")
         with written_whole(target) as partial:
             partial.write_bytes(content)
+        if told is not None:
+            told(len(content))
 
     def delete(self, path: str) -> None:
         """See `ArtifactRepository.delete`."""

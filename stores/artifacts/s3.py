@@ -1,20 +1,47 @@
-"""Artifacts in S3, or in what speaks its protocol: where `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` says, which boto3 reads itself."""
+"""Artifacts in S3, or in what speaks its protocol: where `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` says, which boto3 reads itself.
+
+A small file is one request; a large one goes in parts, several at a time, see `multipart`. boto3 sends a CRC32 with each request, by which
+S3 refuses what was changed on the way. The SHA-256 is kept with the object, as `x-amz-meta-sha256`, and compared when it is fetched.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import posixpath
-import uuid
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
+from flightlog.stores.artifacts.base import ArtifactsUnavailable, Told
+from flightlog.stores.artifacts.checksums import check_sha256, copy_hashed, sha256_of
+from flightlog.stores.artifacts.multipart import PART, Destination, Multipart
+from flightlog.stores.artifacts.partial import written_whole
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
+
+log = logging.getLogger("flightlog.stores")
+
+T = TypeVar("T")
+
+CONNECTIONS = 32
+CONNECT_TIMEOUT = 10.0
+ATTEMPTS = 5
+"""So often boto3 asks, with growing pauses, before it gives up; then the worker waits and tries again."""
+SHA256 = "sha256"
+"""The name of the object's metadata that holds its checksum."""
+PASSING_CODES = frozenset(
+    "InternalError ServiceUnavailable SlowDown RequestTimeout RequestTimeTooSkewed Throttling ThrottlingException RequestLimitExceeded "
+    "TooManyRequests OperationAborted BandwidthLimitExceeded RequestThrottled ExpiredToken TokenRefreshRequired".split()
+)
+"""What S3 says when the same request may go well later."""
 
 
 class S3Artifacts:
@@ -27,19 +54,29 @@ class S3Artifacts:
         self._uri, self._bucket, self._prefix = uri, parts.netloc, unquote(parts.path).strip("/")
         self._client = client(os.getpid())
 
-    def put(self, source: Path, path: str) -> None:
-        """See `ArtifactRepository.put`. Large files go in parts, and appear when the last has come.
+    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+        """See `ArtifactRepository.put`. A large file appears when its last part has come.
 
-        boto3 sends a checksum with each part, by which S3 refuses what was changed on the way.
+        An upload that was cut off goes on where it was, as a file beside the source remembers.
         """
-        self._call(lambda: self._client.upload_file(str(source), self._bucket, self._key(path)))
+        self._put(source, path, sha256, source.with_name(f"{source.name}{MEMO}"))
 
-    def copy(self, source: Path, path: str) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
         """See `ArtifactRepository.copy`: an upload leaves its source alone."""
-        self.put(source, path)
+        self._put(source, path, sha256, None)
+
+    def _put(self, source: Path, path: str, sha256: str | None, memo: Path | None) -> None:
+        key, metadata = self._key(check_artifact_file(path)), {SHA256: sha256} if sha256 else {}
+        if source.stat().st_size > PART:
+            destination = Destination(self._bucket, key, metadata)
+            self._call(lambda: Multipart(self._client, source, destination, memo).upload())
+        else:
+            content = source.read_bytes()
+            self._call(lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=content, Metadata=metadata))
 
     def list(self, path: str = "") -> list[FileInfo]:
         """See `ArtifactRepository.list`."""
+        path = check_artifact_path(path)
         folder = self._key(path)
         prefix = f"{folder}/" if folder else ""
         found: list[FileInfo] = []
@@ -49,42 +86,55 @@ class S3Artifacts:
             ]
             files = (item for item in page.get("Contents", []) if item["Key"] != prefix)
             found += [FileInfo(self._path(item["Key"]), is_dir=False, file_size=item["Size"]) for item in files]
-        return sorted(found, key=lambda item: item.path)
+        return sorted((item for item in found if self._is_plain(item.path, path)), key=lambda item: item.path)
+
+    def _is_plain(self, path: str, folder: str) -> bool:
+        """Whether a key is one that this class can have written: others, such as with `..` or `//`, cannot be fetched as files."""
+        is_plain = path != "" and posixpath.dirname(path) == folder and posixpath.normpath(f"/{path}") == f"/{path}" and "\\" not in path
+        if not is_plain:
+            log.warning("%s has an object whose name is no path of an artifact, and which is left out: %r", self._uri, path)
+        return is_plain
 
     def _pages(self, prefix: str) -> Any:  # noqa: ANN401 - boto3's page
         return self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/")
 
     def size(self, path: str) -> int | None:
         """See `ArtifactRepository.size`."""
+        key = self._key(check_artifact_path(path))
         try:
-            return int(self._call(lambda: self._client.head_object(Bucket=self._bucket, Key=self._key(path)))["ContentLength"])
+            return self._call(lambda: self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
         except NotFound:
             return None
 
-    def get(self, path: str, target: Path) -> None:
+    def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.partial")
-        try:
-            self._call(lambda: self._client.download_file(self._bucket, self._key(path), str(partial)))
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        key = self._key(check_artifact_path(path))
+        with written_whole(target) as partial:
+            self._call(lambda: self._fetch(key, partial, told))
+
+    def _fetch(self, key: str, target: Path, told: Told | None) -> None:
+        answer = self._client.get_object(Bucket=self._bucket, Key=key)
+        if answer["ContentLength"] > PART:
+            answer["Body"].close()
+            self._client.download_file(self._bucket, key, str(target), Callback=told)
+            found = sha256_of(target) if SHA256 in answer["Metadata"] else ""
+        else:
+            found = _stream(answer, target, told)
+        check_sha256(f"s3://{self._bucket}/{key}", found, answer["Metadata"].get(SHA256))
 
     def delete(self, path: str) -> None:
         """See `ArtifactRepository.delete`."""
-        self._call(lambda: self._client.delete_object(Bucket=self._bucket, Key=self._key(path)))
+        key = self._key(check_artifact_file(path))
+        self._call(lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
     def _key(self, path: str) -> str:
-        if path.startswith("/") or ".." in path.split("/"):
-            raise InvalidParameter(f"artifact path {path!r} leads out of {self._uri}")
         return posixpath.join(self._prefix, path).rstrip("/")
 
     def _path(self, key: str) -> str:
         return key[len(self._prefix) + 1 :] if self._prefix else key
 
-    def _call(self, request: Any) -> Any:  # noqa: ANN401 - whatever boto3 returns
-        """Do a request. Raises `NotFound`, or `OSError` with what S3 said."""
+    def _call(self, request: Callable[[], T]) -> T:
+        """Do a request. Raises `NotFound`, or `OSError` with what S3 said: `ArtifactsUnavailable` where it may go well later."""
         from boto3.exceptions import Boto3Error  # noqa: PLC0415 - boto3 is an extra, imported late
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
@@ -93,16 +143,51 @@ class S3Artifacts:
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
                 raise NotFound(f"{self._uri} has no such object: {error}") from error
-            raise OSError(f"{self._uri} cannot be used: {error}") from error
+            raise self._translated(error, passes=_may_pass(error.response)) from error
         except (BotoCoreError, Boto3Error) as error:
-            raise OSError(f"{self._uri} cannot be used: {error}") from error
+            raise self._translated(error, passes=_is_no_connection(error)) from error
+
+    def _translated(self, error: Exception, *, passes: bool) -> OSError:
+        kind = ArtifactsUnavailable if passes else OSError
+        return kind(f"{self._uri} cannot be used: {error}")
+
+
+MEMO = ".upload"
+"""How the name of the file ends that remembers an upload in parts: the source's name with this."""
+
+
+def _stream(answer: GetObjectOutputTypeDef, target: Path, told: Told | None) -> str:
+    """Write what S3 answers into a file and return its SHA-256. Raises `ArtifactsUnavailable` where it ends too soon."""
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - comes with boto3
+
+    try:
+        with target.open("wb") as writing:
+            return copy_hashed(answer["Body"], writing, told)  # type: ignore[arg-type]  # a body is read like a file
+    except HTTPError as error:
+        raise ArtifactsUnavailable(f"the connection was lost while {target.name} was fetched: {error}") from error
+
+
+def _may_pass(response: Any) -> bool:  # noqa: ANN401 - boto3's answer
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or status == 429 or response.get("Error", {}).get("Code") in PASSING_CODES
+
+
+def _is_no_connection(error: Exception) -> bool:
+    from botocore.exceptions import ConnectionError as NoConnection  # noqa: PLC0415 - comes with boto3
+    from botocore.exceptions import HTTPClientError, IncompleteReadError, ResponseStreamingError  # noqa: PLC0415
+
+    return isinstance(error, (NoConnection, HTTPClientError, IncompleteReadError, ResponseStreamingError))
 
 
 @lru_cache(maxsize=1)
 def client(process: int) -> S3Client:  # noqa: ARG001 - a forked child must not share its parent's connections
-    """Return the client of a process. Raises `InvalidParameter` where boto3 is missing."""
+    """Return the client of a process, which threads may share. Raises `InvalidParameter` where boto3 is missing."""
     try:
         import boto3  # noqa: PLC0415 - an extra
+        from botocore.config import Config  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise InvalidParameter("s3:// needs boto3: pip install 'flightlog[s3]'") from error
-    return boto3.client("s3")
+    config = Config(max_pool_connections=CONNECTIONS, connect_timeout=CONNECT_TIMEOUT)
+    if not os.environ.keys() & {"AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS"}:
+        config = config.merge(Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS}))
+    return boto3.client("s3", config=config)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Select, and_, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select, update
 
 from flightlog.schema.entities import Attempt, Experiment, MetricSummary, Run, RunInfo
 from flightlog.schema.errors import NotFound
 from flightlog.schema.fold import ArtifactState, hidden_steps, run_data
 from flightlog.stores import series
-from flightlog.stores.base import Envelope, History, PendingArtifact
+from flightlog.stores.base import Envelope, History, Outcome, PendingArtifact
 from flightlog.stores.experiments import is_experiment_id
 from flightlog.stores.sql.attempts import later_attempts, visible_points
 from flightlog.stores.sql.history import decode_all
@@ -223,8 +224,28 @@ def _pending() -> Select[Any]:
     return query.where(artifacts.c.state == "pending", runs.c.artifact_uri.is_not(None))
 
 
-def settle_artifact(connection: Connection, run_id: str, artifact: ArtifactState, state: str, reason: str | None) -> None:
-    """Say what became of an artifact, unless a newer one at the path has come."""
-    run = select(runs.c.id).where(runs.c.run_id == run_id).scalar_subquery()
-    statement = update(artifacts).where(artifacts.c.run == run, artifacts.c.path_hash == path_hash(artifact.path))
-    connection.execute(statement.where(artifacts.c.stamp == stamp_text(artifact.stamp)).values(state=state, reason=reason))
+def settle_artifacts(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Say what became of artifacts, unless newer ones at their paths have come."""
+    known = fetch(connection, select(runs.c.run_id, runs.c.id), runs.c.run_id, {outcome.run_id for outcome in outcomes})
+    numbers = {row.run_id: row.id for row in known}
+    rows = sorted((_settled(numbers[item.run_id], item) for item in outcomes if item.run_id in numbers), key=itemgetter("of", "hash"))
+    mine = and_(artifacts.c.run == bindparam("of"), artifacts.c.path_hash == bindparam("hash"), artifacts.c.stamp == bindparam("when"))
+    new: dict[str, Any] = {
+        "state": bindparam("to"),
+        "reason": bindparam("why"),
+        "sha256": func.coalesce(bindparam("sum"), artifacts.c.sha256),
+    }
+    if rows:
+        connection.execute(update(artifacts).where(mine).values(new), rows)
+
+
+def _settled(run: int, outcome: Outcome) -> dict[str, Any]:
+    artifact = outcome.artifact
+    return {
+        "of": run,
+        "hash": path_hash(artifact.path),
+        "when": stamp_text(artifact.stamp),
+        "to": outcome.state,
+        "why": outcome.reason,
+        "sum": artifact.sha256,
+    }

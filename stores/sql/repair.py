@@ -66,9 +66,9 @@ def _replace_run(connection: Connection, fresh: Connection, run_id: str) -> None
 
 def _settled(connection: Connection, run_id: str) -> dict[tuple[str, str], Values]:
     """Return, by path and stamp, what is known of the artifacts of a run besides their events."""
-    columns = (artifacts.c.path_hash, artifacts.c.stamp, artifacts.c.state, artifacts.c.reason)
+    columns = (artifacts.c.path_hash, artifacts.c.stamp, artifacts.c.state, artifacts.c.reason, artifacts.c.sha256)
     rows = connection.execute(select(*columns).join_from(artifacts, runs).where(runs.c.run_id == run_id))
-    return {(row.path_hash, row.stamp): {"state": row.state, "reason": row.reason} for row in rows}
+    return {(row.path_hash, row.stamp): {"state": row.state, "reason": row.reason, "sha256": row.sha256} for row in rows}
 
 
 def delete_parts(connection: Connection, run_id: str) -> None:

@@ -23,7 +23,7 @@ from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, WriterId, experiment_sub
 from flightlog.stores import series, verify
 from flightlog.stores.archive import Merge
 from flightlog.stores.artifacts import open_artifacts
-from flightlog.stores.base import Applied, Envelope, Gap, History, PendingArtifact, Tombstone, WriterKey
+from flightlog.stores.base import Applied, Envelope, Gap, History, Outcome, PendingArtifact, Tombstone, WriterKey
 from flightlog.stores.batches import after_positions, experiment_of, lost_block
 from flightlog.stores.purging import portions
 from flightlog.stores.replay import Tell
@@ -74,8 +74,12 @@ class SqlStore:
 
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
         """See `Sink.settle_artifact`."""
-        work = partial(queries.settle_artifact, run_id=run_id, artifact=artifact, state=state, reason=reason)
-        write(self._engine, work)
+        self.settle_artifacts([Outcome(run_id, artifact, state, reason)])
+
+    def settle_artifacts(self, outcomes: Sequence[Outcome]) -> None:
+        """See `Sink.settle_artifacts`."""
+        if outcomes:
+            write(self._engine, partial(queries.settle_artifacts, outcomes=outcomes))
 
     def mark_lost(self, silent_ms: int, living: Collection[str] = ()) -> int:
         """See `Sink.mark_lost`. Looks first without holding anybody up, and again in the transaction that marks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from flightlog.schema import fold
 from flightlog.schema.entities import Attempt, ViewType
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.schema.ids import experiment_subject, now_ms
-from flightlog.stores.base import Gap, Store, Tombstone
+from flightlog.stores.base import Gap, Outcome, Store, Tombstone
 from flightlog.stores.purging import purge_block
 
 EXPERIMENT = experiment_subject("7")
@@ -599,6 +600,53 @@ class StoreContract(ABC):
         found = store.pending_snapshots({"snapshot-2000", "snapshot-3000", "another"})
         assert [(run_id, uri, item.path) for run_id, uri, item in found] == [(RUN, "/artifacts", "b")]
         assert store.pending_snapshots([]) == []
+
+    def test_many_artifacts_are_settled_at_once_with_their_checksums(self, store: Store) -> None:
+        store.apply([block(RUN, started(), *map(artifact, "abc")), block(OTHER_RUN, started(), artifact("d"))])
+        pending = {item.path: (run_id, item) for run_id, _, item in store.pending_artifacts()}
+        outcomes = [
+            Outcome(*pending["a"], "stored"),
+            Outcome(RUN, replace(pending["b"][1], sha256="b" * 64), "stored"),
+            Outcome(*pending["c"], "pending", "attempt 1 failed"),
+            Outcome(OTHER_RUN, replace(pending["d"][1], sha256="d" * 64), "failed", "refused"),
+            Outcome("e" * 32, pending["a"][1], "stored"),
+        ]
+        store.settle_artifacts(outcomes)
+        store.settle_artifacts([])
+        found = [(item.state, item.reason, item.sha256) for item in (*store.artifacts(RUN), *store.artifacts(OTHER_RUN))]
+        assert found == [
+            ("stored", None, None),
+            ("stored", None, "b" * 64),
+            ("pending", "attempt 1 failed", None),
+            ("failed", "refused", "d" * 64),
+        ]
+        assert [item.path for _, _, item in store.pending_artifacts()] == ["c"]
+
+    def test_the_checksum_of_an_event_outlives_an_outcome_without_one(self, store: Store) -> None:
+        logged = artifact("a").model_copy(update={"sha256": "a" * 64})
+        store.apply([block(RUN, started(), logged)])
+        settled = e.ArtifactSettled(time=2000, path="a", snapshot=logged.snapshot, state="pending", reason="later")
+        store.apply([block(RUN, settled, first=2)])
+        assert [(item.state, item.reason, item.sha256) for item in store.artifacts(RUN)] == [("pending", "later", "a" * 64)]
+
+    @pytest.mark.parametrize(
+        ("location", "named", "expected"),
+        [
+            ("s3://flights/chosen", "/home/me/7", f"s3://flights/chosen/{RUN}/artifacts"),
+            ("/other/machine/7", "/home/me/7", f"/home/me/7/{RUN}/artifacts"),
+            ("s3://flights/chosen", "/mine/also-chosen", f"/mine/also-chosen/{RUN}/artifacts"),
+            ("", "/home/me/7", f"/home/me/7/{RUN}/artifacts"),
+        ],
+    )
+    def test_a_run_has_its_artifacts_where_somebody_chose_that_its_experiment_has_them(
+        self, store: Store, location: str, named: str, expected: str
+    ) -> None:
+        experiment = created("7", "seven").model_copy(update={"artifact_location": location})
+        start = started("7", artifact_location=named, artifact_uri=f"{named}/{RUN}/artifacts")
+        elsewhere = started("7", artifact_location=named, artifact_uri="/a/place/of/its/own")
+        store.apply([block(EXPERIMENT, experiment), block(RUN, start), block(OTHER_RUN, elsewhere)])
+        assert store.get_run(RUN).info.artifact_uri == expected
+        assert store.get_run(OTHER_RUN).info.artifact_uri == "/a/place/of/its/own"
 
     # searches and the ledger
 

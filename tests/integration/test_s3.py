@@ -4,59 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 
+from contracts.artifact_contract import ArtifactContract
 from contracts.facts import RUN, block, metric, started
 from flightlog.__main__ import main
-from flightlog.schema.errors import InvalidParameter, NotFound
+from flightlog.schema.errors import InvalidParameter
 from flightlog.stores.artifacts import open_artifacts, s3
+from flightlog.stores.artifacts.base import ArtifactRepository
 from flightlog.stores.sql.store import SqlStore
-from services import Server
 
 
-@pytest.fixture
-def bucket(s3_server: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give the URI of an empty bucket."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.url)
-    for name, value in (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_DEFAULT_REGION", "us-east-1")):
-        monkeypatch.setenv(name, value)
-    s3.client.cache_clear()
-    client = boto3.client("s3", endpoint_url=s3_server.url)
-    client.create_bucket(Bucket="flights")
-    yield "s3://flights/some/prefix"
-    for item in client.list_objects_v2(Bucket="flights").get("Contents", []):
-        client.delete_object(Bucket="flights", Key=item["Key"])
-    client.delete_bucket(Bucket="flights")
-    client.close()
-    s3.client.cache_clear()
-
-
-def test_files_are_put_listed_measured_fetched_and_deleted(bucket: str, tmp_path: Path) -> None:
-    repository = open_artifacts(bucket)
-    source = tmp_path / "a.txt"
-    source.write_text("text")
-    large = tmp_path / "large.bin"
-    large.write_bytes(bytes(9 << 20))
-    repository.put(source, "notes/a.txt")
-    repository.put(large, "large.bin")
-    assert [(item.path, item.is_dir, item.file_size) for item in repository.list()] == [
-        ("large.bin", False, 9 << 20),
-        ("notes", True, None),
-    ]
-    assert [item.path for item in repository.list("notes")] == ["notes/a.txt"]
-    assert (repository.size("notes/a.txt"), repository.size("nothing"), repository.list("nothing")) == (4, None, [])
-    repository.get("notes/a.txt", tmp_path / "deep" / "b.txt")
-    assert (tmp_path / "deep" / "b.txt").read_text() == "text"
-    with pytest.raises(NotFound):
-        repository.get("nothing", tmp_path / "c.txt")
-    repository.delete("notes/a.txt")
-    repository.delete("notes/a.txt")
-    assert [item.path for item in repository.list()] == ["large.bin"]
-    with pytest.raises(InvalidParameter, match="leads out"):
-        repository.size("../other")
+class TestS3Artifacts(ArtifactContract):
+    @pytest.fixture
+    def repository(self, bucket: str) -> ArtifactRepository:
+        return open_artifacts(bucket)
 
 
 def test_every_part_of_a_file_is_sent_with_a_checksum(bucket: str, tmp_path: Path) -> None:

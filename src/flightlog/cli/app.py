@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flightlog.cli import dead_letters, exits, imports, runs
+from flightlog.cli import artifacts, dead_letters, exits, imports, runs
 from flightlog.cli.archive import archive
 from flightlog.cli.doctor import doctor
 from flightlog.cli.gc import gc
@@ -32,6 +32,7 @@ app.command(cls=WorkerCommand, epilog=exits.SENTENCE)(worker)
 app.command(epilog=exits.SENTENCE)(ship)
 app.command(epilog=exits.SENTENCE)(status)
 app.add_typer(runs.app, name="runs")
+app.add_typer(artifacts.app, name="artifacts")
 app.command(epilog=exits.SENTENCE)(doctor)
 app.command(epilog=exits.SENTENCE)(sync)
 app.add_typer(imports.app, name="import")

@@ -18,7 +18,8 @@ MEANINGS = {
     USAGE: "the command line or a setting is wrong",
     NOT_FOUND: "there is no such folder, run or experiment",
     UNREACHABLE: "the store or the spool cannot be reached",
-    PROBLEMS: "problems were found (doctor, status --check, verify, dead-letters, gc, archive), or not all was brought over (sync, import)",
+    PROBLEMS: "problems were found (doctor, status --check, verify, artifacts, dead-letters, gc, archive), "
+    "or not all was brought over (sync, import)",
     TAKEN: "another worker files this spool",
 }
 SENTENCE = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."

@@ -13,6 +13,7 @@ from flightlog.cli.durations import milliseconds
 from flightlog.cli.options import AsJson, Place, RunIds
 from flightlog.cli.output import Column
 from flightlog.cli.searches import find_experiment
+from flightlog.schema.artifact_notes import note_path
 from flightlog.schema.errors import FlightlogException, InvalidState
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.ids import experiment_subject, now_ms
@@ -137,7 +138,9 @@ def _purge_run(store: SqlStore, location: Location, item: Candidate) -> Candidat
         if item.run.artifact_uri:
             remove(item.run.run_id, item.run.artifact_uri, [artifact.path for artifact in item.artifacts])
         for snapshot in {artifact.snapshot for artifact in item.artifacts if artifact.snapshot.isalnum()}:
-            (location.spool / SNAPSHOTS / snapshot).unlink(missing_ok=True)
+            file = location.spool / SNAPSHOTS / snapshot
+            file.unlink(missing_ok=True)
+            note_path(file).unlink(missing_ok=True)
     except (FlightlogException, OSError) as error:
         return Candidate(item.run, item.artifacts, item.files, f"its artifacts cannot be removed: {error}")
     store.apply([purge_block(item.run.run_id, now_ms())])

@@ -14,7 +14,10 @@ from flightlog.schema.settings import Settings, without_password
 PACKAGE = "flightlog"
 VARIABLES = {**{field.name: field.name.upper() for field in fields(Settings)}, "asynchronous": "ASYNC"}
 """Setting -> its variable without the prefix."""
-SHARED = ("tracking_uri", "experiment_name", "experiment_id", "run_id")
+SHARED = {
+    **{name: f"MLFLOW_{name.upper()}" for name in ("tracking_uri", "experiment_name", "experiment_id", "run_id")},
+    "progress_bar": "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
+}
 """Settings for which MLflow's variable counts where ours is unset."""
 
 
@@ -55,6 +58,6 @@ def origins(environ: Mapping[str, str] = os.environ, tracking_uri: str | None = 
 
 def _origin(name: str, value: object, environ: Mapping[str, str]) -> Origin:
     variable = VARIABLES[name]
-    candidates = [f"FLIGHTLOG_{variable}", *([f"MLFLOW_{variable}"] if name in SHARED else [])]
+    candidates = [f"FLIGHTLOG_{variable}", *([SHARED[name]] if name in SHARED else [])]
     source = next((candidate for candidate in candidates if environ.get(candidate)), "default")
     return Origin(name, without_password(value) if isinstance(value, str) else value, source)

@@ -15,6 +15,7 @@ import pytest
 from contracts import facts
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
+from flightlog.schema.events import ArtifactLogged
 from flightlog.schema.names import shard_key
 from flightlog.schema.settings import Settings, locate
 from flightlog.stores.base import Applied, Gap
@@ -136,7 +137,8 @@ def test_after_an_error_the_shard_rests_and_nothing_is_lost(
 
     with monkeypatch.context() as broken:
         broken.setattr(store, "apply" if isinstance(error, StoreUnavailable) else "pending_snapshots", refuse)
-        broken.setattr("flightlog.worker.queued_artifacts._snapshots", lambda _: ["c" * 32])
+        logged = ArtifactLogged(time=1, path="a", size=1, snapshot="c" * 32)
+        broken.setattr("flightlog.worker.queued_artifacts.logged_in", lambda _: [("a", logged)])
         with pytest.raises(type(error)):
             drain(SHARD)
     assert 0 < _lease_left(streams) <= 1000

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import threading
 from pathlib import Path
 
 import msgpack
 import pytest
 
+from contracts.facts import OTHER_WRITER, block, started
 from flightlog.schema.codec import encode
 from flightlog.schema.events import ArtifactLogged, RunStarted
 from flightlog.schema.names import SNAPSHOTS, UPLOADS
@@ -109,14 +112,14 @@ def test_a_thread_stores_what_waits_and_leaves_after_the_file_in_hand(
         streams.redis.hset(UPLOADS, snapshot, msgpack.packb([RUN, str(tmp_path / "root"), f"{number}.txt", 5]))
     uploads = Uploads(tmp_path, QueuedArtifacts(streams, tmp_path))
     entered, go_on = threading.Event(), threading.Event()
-    settle = uploads._settle
+    store = uploads._store
 
-    def slowly(item: object) -> None:
+    def slowly(item: object) -> object:
         entered.set()
         go_on.wait(10)
-        settle(item)  # type: ignore[arg-type]
+        return store(item)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(uploads, "_settle", slowly)
+    monkeypatch.setattr(uploads, "_store", slowly)
     thread = UploadThread(uploads)
     thread.look()
     assert entered.wait(5)
@@ -126,3 +129,43 @@ def test_a_thread_stores_what_waits_and_leaves_after_the_file_in_hand(
     thread.close()
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["0.txt"]
     assert len(uploads.snapshots()) == 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_snapshot_that_a_newer_artifact_replaced_is_withdrawn_and_dropped(
+    tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads, together: bool
+) -> None:
+    names = [f"{number:032x}" for number in range(3)]
+    (tmp_path / SNAPSHOTS).mkdir()
+    for name in names:
+        (tmp_path / SNAPSHOTS / name).write_text(name)
+    store.apply([block(RUN, started(artifact_uri=str(tmp_path / "root")), writer=OTHER_WRITER)])
+    logged = [ArtifactLogged(time=1, path="a.txt", size=32, snapshot=name) for name in names]
+    announcements = Announcements(streams, store)
+    blocks = [block(RUN, *logged)] if together else [block(RUN, event, first=number) for number, event in enumerate(logged)]
+    for item in blocks:
+        store.apply([item])
+        announcements.run([item])
+    assert uploads.store_waiting() == 1
+    assert (tmp_path / "root" / "a.txt").read_text() == names[2]
+    assert (uploads.snapshots(), streams.redis.hlen(UPLOADS)) == ([], 0)
+
+
+def test_what_is_tried_again_is_told_and_stays_announced(
+    tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    _log_artifact(tmp_path, tmp_path / "root", store, streams)
+    with monkeypatch.context() as broken:
+        broken.setattr("flightlog.worker.uploads.sha256_of", full)
+        uploads.run()
+    _file_notes(tmp_path, store)
+    assert [(item.state, "the disk is full" in (item.reason or "")) for item in store.artifacts(RUN)] == [("pending", True)]
+    assert streams.redis.hlen(UPLOADS) == 1
+    monkeypatch.setattr("flightlog.worker.pauses.Pauses.is_open", lambda *_: True)
+    uploads.run()
+    _file_notes(tmp_path, store)
+    [stored] = store.artifacts(RUN)
+    assert (stored.state, stored.reason, stored.sha256) == ("stored", None, hashlib.sha256(b"hello").hexdigest())

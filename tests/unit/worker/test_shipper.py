@@ -14,7 +14,7 @@ from flightlog.schema import frames
 from flightlog.schema.errors import QueueUnavailable
 from flightlog.schema.ids import WriterId
 from flightlog.schema.names import SNAPSHOTS, shard_key
-from flightlog.stores.base import Sink
+from flightlog.stores.base import Store
 from flightlog.stores.memory import MemoryStore
 from flightlog.worker import shipper as module
 from flightlog.worker.ingest import Ingest
@@ -70,7 +70,7 @@ def work(streams: Streams, store: MemoryStore) -> Work:
     return lambda: _work(streams, store)
 
 
-def _work(streams: Streams, sink: Sink, shard: int = SHARD) -> None:
+def _work(streams: Streams, sink: Store, shard: int = SHARD) -> None:
     Ingest(StreamSource(streams, shard, sink.position), sink, Announcements(streams, sink), sweeps=False).drain()
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import time
 from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from contracts.facts import RUN, block, started
+from contracts.facts import OTHER_WRITER, RUN, block, started
+from flightlog.schema.artifact_notes import ArtifactNote, read_note
 from flightlog.schema.events import ArtifactLogged
 from flightlog.schema.names import SNAPSHOTS
+from flightlog.stores.artifacts.base import ArtifactsUnavailable
 from flightlog.stores.base import PendingArtifact
 from flightlog.stores.memory import MemoryStore
-from flightlog.worker.uploads import Uploads
+from flightlog.worker.upload_thread import UploadThread
+from flightlog.worker.uploads import THREADS, Uploads
 
 SNAPSHOT = "0123456789abcdef" * 2
 LOST = "f" * 32
@@ -59,7 +65,7 @@ def test_a_snapshot_is_only_taken_from_the_spool(tmp_path: Path, root: Path, sto
 
 @pytest.mark.parametrize(
     ("uri", "path", "reason"),
-    [("nosuch://x/a", "p", "nosuch"), ("{root}", "../../p", "leads out"), ("{root}", "a\0b", "null ")],
+    [("nosuch://x/a", "p", "nosuch"), ("{root}", "../../p", "leaves the run"), ("{root}", "a\0b", "leaves the run")],
 )
 @pytest.mark.parametrize("is_lost", [False, True])
 def test_an_artifact_that_can_never_be_stored_fails_alone(
@@ -114,3 +120,146 @@ def test_the_artifacts_of_another_spool_neither_hide_ours_nor_are_looked_at_each
     uploads.sweep()
     assert store.given == 1501
     assert len(store.pending_artifacts(2000)) == 1500
+
+
+class Flaky:
+    """A place that is away for some calls."""
+
+    def __init__(self, failures: list[Exception]) -> None:
+        self.failures = failures
+        self.stored: list[str] = []
+
+    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.stored.append(path)
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Flaky:
+    """Have all artifacts go to one flaky place."""
+    flaky = Flaky([])
+    monkeypatch.setattr("flightlog.worker.uploads.open_artifacts", lambda _: flaky)
+    monkeypatch.setattr("flightlog.worker.pauses.FIRST", 0.02)
+    return flaky
+
+
+def _state(store: MemoryStore) -> tuple[str, str]:
+    (artifact,) = store.artifacts(RUN)
+    return artifact.state, artifact.reason or ""
+
+
+def test_what_may_go_well_later_stays_pending_with_the_reason_and_is_tried_again(tmp_path: Path, store: MemoryStore, place: Flaky) -> None:
+    place.failures = [ArtifactsUnavailable("the bucket is away"), OSError(errno.ENOSPC, "the disk is full")]
+    snapshot = _snapshot(tmp_path)
+    store.apply([block(RUN, started(artifact_uri="s3://flights/x"), _logged("a.txt"))])
+    uploads = Uploads(tmp_path, store)
+    uploads.run()
+    assert _state(store) == ("pending", "attempt 1 failed, it is tried again: ArtifactsUnavailable: the bucket is away")
+    note = read_note(snapshot)
+    assert note is not None
+    assert (note.state, note.attempts) == ("pending", 1)
+    uploads.run()
+    assert len(place.failures) == 1  # not before the pause is over
+    assert uploads.delayed == 1
+    assert uploads.trouble > 0
+    time.sleep(0.03)
+    uploads.run()
+    assert "attempt 2 failed" in _state(store)[1]
+    time.sleep(0.06)
+    uploads.run()
+    assert (_state(store), place.stored) == (("stored", ""), ["a.txt"])
+    assert list((tmp_path / SNAPSHOTS).iterdir()) == []
+    assert uploads.trouble == 0
+
+
+def test_a_place_that_is_away_is_left_alone_and_others_are_not(tmp_path: Path, store: MemoryStore, place: Flaky) -> None:
+    place.failures = [ArtifactsUnavailable("away")] * THREADS
+    names = [f"{number:032x}" for number in range(3 * THREADS)]
+    for name in names:
+        _snapshot(tmp_path, name)
+    store.apply([block(RUN, started(artifact_uri="s3://flights/x"), *(_logged(name, name) for name in names))])
+    uploads = Uploads(tmp_path, store)
+    uploads.run()
+    tried = [item for item in store.artifacts(RUN) if item.reason]
+    assert 1 <= len(tried) <= THREADS
+    store.apply([block("b" * 32, started(artifact_uri="s3://other/x"), _logged("b", "e" * 32))])
+    _snapshot(tmp_path, "e" * 32)
+    place.failures = []
+    uploads.run()
+    assert [item.state for item in store.artifacts("b" * 32)] == ["stored"]
+
+
+@pytest.mark.parametrize(("change", "reason"), [("mine and more", "13 bytes, and 4"), ("your", "SHA-256")])
+def test_a_snapshot_that_was_changed_is_not_stored(tmp_path: Path, root: Path, store: MemoryStore, change: str, reason: str) -> None:
+    snapshot = _snapshot(tmp_path)
+    logged = _logged("a.txt").model_copy(update={"sha256": hashlib.sha256(b"mine").hexdigest()})
+    store.apply([block(RUN, started(artifact_uri=str(root)), logged)])
+    snapshot.write_text(change)
+    Uploads(tmp_path, store).run()
+    state, said = _state(store)
+    assert (state, "ArtifactDamaged" in said, reason in said) == ("failed", True, True)
+    assert not root.exists()
+    assert snapshot.exists()
+
+
+def test_the_checksum_is_worked_out_where_the_event_has_none(tmp_path: Path, root: Path, store: MemoryStore) -> None:
+    _snapshot(tmp_path)
+    store.apply([block(RUN, started(artifact_uri=str(root)), _logged("a.txt"))])
+    Uploads(tmp_path, store).run()
+    assert [item.sha256 for item in store.artifacts(RUN)] == [hashlib.sha256(b"mine").hexdigest()]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_snapshot_that_a_newer_artifact_replaced_does_not_stay_in_the_spool(
+    tmp_path: Path, root: Path, store: MemoryStore, place: Flaky, together: bool
+) -> None:
+    place.failures = [ArtifactsUnavailable("away")] * 10
+    names = ["a" * 32, "b" * 32, "c" * 32]
+    for name in names:
+        _snapshot(tmp_path, name)
+    facts = [_logged("a.txt", name) for name in names]
+    batches = [facts] if together else [[fact] for fact in facts]
+    store.apply([block(RUN, started(artifact_uri="s3://flights/x"), writer=OTHER_WRITER)])
+    uploads, first = Uploads(tmp_path, store, store), 0
+    for batch in batches:
+        blocks = [block(RUN, *batch, first=first)]
+        first += len(batch)
+        store.apply(blocks)
+        uploads.run(blocks)
+    assert [path.name for path in (tmp_path / SNAPSHOTS).iterdir() if not path.suffix] == [names[2]]
+    place.failures.clear()
+    time.sleep(0.1)
+    uploads.run()
+    assert list((tmp_path / SNAPSHOTS).iterdir()) == []
+    assert [(item.snapshot, item.state) for item in store.artifacts(RUN)] == [(names[2], "stored")]
+
+
+def test_the_snapshot_of_an_artifact_that_failed_stays_when_its_event_comes_again(tmp_path: Path, store: MemoryStore) -> None:
+    snapshot = _snapshot(tmp_path)
+    blocks = [block(RUN, started(artifact_uri="nosuch://x"), _logged("a.txt"))]
+    store.apply(blocks)
+    uploads = Uploads(tmp_path, store, store)
+    uploads.run(blocks)
+    uploads.run(blocks)
+    assert _state(store)[0] == "failed"
+    assert snapshot.exists()
+    assert read_note(snapshot) == ArtifactNote("failed", _state(store)[1])
+
+
+def test_a_thread_tries_again_by_itself_and_says_that_it_waits(tmp_path: Path, store: MemoryStore, place: Flaky) -> None:
+    place.failures = [ArtifactsUnavailable("away")]
+    _snapshot(tmp_path)
+    blocks = [block(RUN, started(artifact_uri="s3://flights/x"), _logged("a.txt"))]
+    store.apply(blocks)
+    thread = UploadThread(Uploads(tmp_path, store, store), announced=0)
+    thread.run(blocks)
+    assert thread.is_waiting
+    deadline = time.monotonic() + 10
+    while _state(store)[0] != "stored" and time.monotonic() < deadline:
+        assert thread.is_waiting
+        thread.look()
+        time.sleep(0.01)
+    assert place.stored == ["a.txt"]
+    thread.close()
+    assert not thread.is_waiting
