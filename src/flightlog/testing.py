@@ -28,6 +28,7 @@ from flightlog.producer.caretaker import Caretaker
 from flightlog.producer.client import REJECTION_CODES, Producer
 from flightlog.producer.context import context
 from flightlog.producer.journal import Journal
+from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.spool import Spool
 from flightlog.schema.artifact_paths import check_artifact_path
@@ -40,7 +41,7 @@ from flightlog.schema.ids import EXPERIMENT_SUBJECT, monotone_ms
 from flightlog.schema.limits import check_run_id
 from flightlog.schema.records import Records
 from flightlog.schema.settings import Location, Settings, locate
-from flightlog.stores.artifacts import standing_in
+from flightlog.stores.artifacts import local_root, standing_in
 from flightlog.stores.artifacts.memory import MemoryArtifacts
 from flightlog.stores.base import RunReader
 from flightlog.stores.memory import MemoryStore
@@ -189,27 +190,33 @@ class _Files:
         self._content: dict[str, bytes] = {}
         self._roots: set[str] = set()
 
-    def adopt(self, root: str) -> None:
+    def adopt(self, uri: str) -> None:
         """Take over the artifacts of a run."""
-        self._roots.add(root)
+        self._roots.add(_place(uri))
 
-    def put(self, root: str, path: str, content: bytes) -> None:
-        self._content[_key(root, path)] = content
+    def put(self, uri: str, path: str, content: bytes) -> None:
+        self._content[_key(uri, path)] = content
 
-    def content(self, root: str, path: str) -> bytes | None:
-        return self._content.get(_key(root, path))
+    def content(self, uri: str, path: str) -> bytes | None:
+        return self._content.get(_key(uri, path))
 
     def open(self, uri: str) -> MemoryArtifacts | None:
         """Return the repository of what was captured at a URI, in it or around it; None for any other place."""
-        place = uri.rstrip("/")
+        place = _place(uri)
         if any(place == root or place.startswith(f"{root}/") or place == posixpath.dirname(root) for root in self._roots):
             return MemoryArtifacts(f"memory:{quote(place)}", self._content)
         return None
 
 
-def _key(root: str, path: str) -> str:
+def _place(uri: str) -> str:
+    """Return a URI in one form: a folder may be named by a path, or by a URI as well."""
+    folder = local_root(uri)
+    return uri.rstrip("/") if folder is None else folder.absolute().as_posix()
+
+
+def _key(uri: str, path: str) -> str:
     """Return the key that `MemoryArtifacts` has for a path below a URI."""
-    return f"{root.strip('/')}/{path}"
+    return f"{_place(uri).strip('/')}/{path}"
 
 
 class _Sink:
@@ -228,6 +235,13 @@ class _Sink:
         if letters and self._strict:
             raise FlightlogException(letters[0].message, REJECTION_CODES.get(letters[0].reason, "INVALID_PARAMETER_VALUE"))
         return letters
+
+
+class _MemoryLocations(ArtifactLocations):
+    """Artifact locations that are remembered here and not in a spool."""
+
+    def _remembered(self, experiment_id: str) -> str | None:
+        return self._known.get(experiment_id)
 
 
 class _MemoryOpening:
@@ -273,10 +287,16 @@ class MemoryProducer(Producer):
     def __init__(self, location: Location, settings: Settings, caretaker: Caretaker, sink: _Sink, files: _Files) -> None:
         super().__init__(location, settings, caretaker)
         self._sink, self._files = sink, files
+        self.locations = _MemoryLocations(location)
         self._snapshots: dict[str, bytes] = {}
 
     def _journal(self, subject: str) -> Journal:
         return MemoryJournal(subject, self._spool, self._wake, self._sink)
+
+    @property
+    def can_arrive(self) -> bool:
+        """See `Producer.can_arrive`. It has arrived."""
+        return True
 
     def reader(self) -> RunReader:
         """See `reading.Readable`."""
