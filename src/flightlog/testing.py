@@ -19,7 +19,7 @@ import os
 import posixpath
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,6 +28,7 @@ from flightlog.producer.caretaker import Caretaker
 from flightlog.producer.client import REJECTION_CODES, Producer
 from flightlog.producer.context import context
 from flightlog.producer.journal import Journal
+from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.spool import Spool
 from flightlog.schema.artifact_paths import check_artifact_path
@@ -40,7 +41,7 @@ from flightlog.schema.ids import EXPERIMENT_SUBJECT, monotone_ms
 from flightlog.schema.limits import check_run_id
 from flightlog.schema.records import Records
 from flightlog.schema.settings import Location, Settings, locate
-from flightlog.stores.artifacts import standing_in
+from flightlog.stores.artifacts import local_root, standing_in
 from flightlog.stores.artifacts.memory import MemoryArtifacts
 from flightlog.stores.base import RunReader
 from flightlog.stores.memory import MemoryStore
@@ -48,6 +49,8 @@ from flightlog.stores.memory import MemoryStore
 MOST_WAITING = 1_000
 """So many metrics of a run are applied together at the latest; a read, or any other event of the run, comes sooner as a rule."""
 VARIABLES = ("FLIGHTLOG_", "MLFLOW_")
+HIDDEN = ("TRACKING_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID")
+"""What the environment says of these is meant for whoever runs the tests, not for the code under test."""
 
 
 @contextmanager
@@ -58,6 +61,8 @@ def capture(*, strict: bool = True) -> Iterator[Captured]:
     to say against an event, such as a param that has another value already, is raised by the call; with `strict=False` it becomes a dead
     letter, as when logging is asynchronous.
 
+    It begins as a process does to which the environment names no store, experiment or run; what the code itself sets there counts.
+
     Other threads are captured too; processes that the code starts are not. At the end, runs that are still under way end as they do
     with their process, and the tracking URI, the experiment, the active runs and the environment's FLIGHTLOG_ and MLFLOW_ variables are
     what they were before, also after an exception. Captures may be nested: the inner one then has all. What it gives may be read on.
@@ -66,6 +71,7 @@ def capture(*, strict: bool = True) -> Iterator[Captured]:
     environment, warned = _variables(), lifecycle.hooks.warned
     lifecycle.hooks.warned = set()
     try:
+        _hide()
         with context.set_aside(opening), standing_in(opening.files.open):
             yield from _until_the_end(opening)
     finally:
@@ -87,6 +93,12 @@ def _until_the_end(opening: _MemoryOpening) -> Iterator[Captured]:
 
 def _variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(VARIABLES)}
+
+
+def _hide() -> None:
+    for prefix in VARIABLES:
+        for name in HIDDEN:
+            os.environ.pop(prefix + name, None)
 
 
 def _put_back(variables: Mapping[str, str]) -> None:
@@ -124,8 +136,11 @@ class Captured:
     def run(self, which: Run | str | None = None) -> Run:
         """Return a run as it is now."""
         wanted = which.info.run_id if isinstance(which, Run) else which
+        if wanted is not None:
+            with suppress(NotFound):
+                return self.store.get_run(wanted)
         runs = self.runs
-        found = [run for run in runs if wanted in (None, run.info.run_id, run.info.run_name)]
+        found = [run for run in runs if wanted in (None, run.info.run_name)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"{run.info.run_name!r} ({run.info.run_id})" for run in runs) or "none"
@@ -175,27 +190,33 @@ class _Files:
         self._content: dict[str, bytes] = {}
         self._roots: set[str] = set()
 
-    def adopt(self, root: str) -> None:
+    def adopt(self, uri: str) -> None:
         """Take over the artifacts of a run."""
-        self._roots.add(root)
+        self._roots.add(_place(uri))
 
-    def put(self, root: str, path: str, content: bytes) -> None:
-        self._content[_key(root, path)] = content
+    def put(self, uri: str, path: str, content: bytes) -> None:
+        self._content[_key(uri, path)] = content
 
-    def content(self, root: str, path: str) -> bytes | None:
-        return self._content.get(_key(root, path))
+    def content(self, uri: str, path: str) -> bytes | None:
+        return self._content.get(_key(uri, path))
 
     def open(self, uri: str) -> MemoryArtifacts | None:
         """Return the repository of what was captured at a URI, in it or around it; None for any other place."""
-        place = uri.rstrip("/")
+        place = _place(uri)
         if any(place == root or place.startswith(f"{root}/") or place == posixpath.dirname(root) for root in self._roots):
             return MemoryArtifacts(f"memory:{quote(place)}", self._content)
         return None
 
 
-def _key(root: str, path: str) -> str:
+def _place(uri: str) -> str:
+    """Return a URI in one form: a folder may be named by a path, or by a URI as well."""
+    folder = local_root(uri)
+    return uri.rstrip("/") if folder is None else folder.absolute().as_posix()
+
+
+def _key(uri: str, path: str) -> str:
     """Return the key that `MemoryArtifacts` has for a path below a URI."""
-    return f"{root.strip('/')}/{path}"
+    return f"{_place(uri).strip('/')}/{path}"
 
 
 class _Sink:
@@ -214,6 +235,13 @@ class _Sink:
         if letters and self._strict:
             raise FlightlogException(letters[0].message, REJECTION_CODES.get(letters[0].reason, "INVALID_PARAMETER_VALUE"))
         return letters
+
+
+class _MemoryLocations(ArtifactLocations):
+    """Artifact locations that are remembered here and not in a spool."""
+
+    def _remembered(self, experiment_id: str) -> str | None:
+        return self._known.get(experiment_id)
 
 
 class _MemoryOpening:
@@ -259,10 +287,16 @@ class MemoryProducer(Producer):
     def __init__(self, location: Location, settings: Settings, caretaker: Caretaker, sink: _Sink, files: _Files) -> None:
         super().__init__(location, settings, caretaker)
         self._sink, self._files = sink, files
+        self.locations = _MemoryLocations(location)
         self._snapshots: dict[str, bytes] = {}
 
     def _journal(self, subject: str) -> Journal:
         return MemoryJournal(subject, self._spool, self._wake, self._sink)
+
+    @property
+    def can_arrive(self) -> bool:
+        """See `Producer.can_arrive`. It has arrived."""
+        return True
 
     def reader(self) -> RunReader:
         """See `reading.Readable`."""

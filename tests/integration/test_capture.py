@@ -380,12 +380,12 @@ def test_artifacts_stay_in_memory_wherever_their_experiment_keeps_them(place: st
         run = client.create_run(experiment_id)
         assert client.list_artifacts(run.info.run_id) == []
         client.log_text(run.info.run_id, "text", "deep/t.txt")
-        assert str(run.info.artifact_uri).startswith(place)
+        assert place in str(run.info.artifact_uri)
         assert mlflow.artifacts.load_text(f"{run.info.artifact_uri}/deep/t.txt") == "text"
         assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/deep/t.txt") == "text"
         whole = mlflow.artifacts.download_artifacts(str(run.info.artifact_uri), dst_path="copy")
         assert Path(whole, "deep", "t.txt").read_text(encoding="utf-8") == "text"
-        assert client.get_experiment(experiment_id).artifact_location == place
+        assert client.get_experiment(experiment_id).artifact_location.endswith(place)
     assert captured.text("deep/t.txt") == "text"
     assert not Path("relative").exists()
 
@@ -464,3 +464,17 @@ def test_nothing_is_lost_when_a_script_writes_to_very_many_runs_in_turn() -> Non
             for run_id in made:
                 client.log_metric(run_id, "loss", value, step=int(value))
     assert all(captured.metrics("loss", run_id) == [1.0, 2.0] for run_id in made)
+
+
+def test_the_environment_of_whoever_runs_the_tests_stays_outside_and_that_of_the_code_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "theirs")
+    monkeypatch.setenv("FLIGHTLOG_RUN_ID", "0" * 32)
+    with capture() as first, mlflow.start_run():
+        assert not mlflow.is_tracking_uri_set()
+    with capture() as second:
+        os.environ["MLFLOW_EXPERIMENT_NAME"] = "the code's"
+        with mlflow.start_run():
+            pass
+    assert [item.name for item in first.experiments] == ["Default"]
+    assert [item.name for item in second.experiments] == ["Default", "the code's"]
+    assert os.environ["MLFLOW_EXPERIMENT_NAME"] == "theirs"
