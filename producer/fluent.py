@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -190,7 +191,7 @@ def _known_run(run_id: str) -> Run:
         raise FlightlogException(
             f"run {run_id} belongs to experiment {run.info.experiment_id}, and the active experiment is {chosen}; call set_experiment first"
         )
-    return run
+    return Run(replace(run.info, status="RUNNING", status_reason=None), run.data, run.inputs, run.outputs)
 
 
 def end_run(status: str = "FINISHED") -> None:

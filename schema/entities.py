@@ -263,7 +263,7 @@ class RunInfo(Entity):
 
     def _properties(self) -> dict[str, Any]:
         """Return what iterating gives: MLflow's properties, and no others."""
-        return {**{key: value for key, value in super()._properties().items() if key != "status_reason"}, "run_uuid": self.run_id}
+        return {key: value for key, value in super()._properties().items() if key != "status_reason"}
 
     def to_dictionary(self) -> dict[str, Any]:
         """See `Entity.to_dictionary`."""
