@@ -81,7 +81,7 @@ def _dataset_event(item: Any) -> Build:  # noqa: ANN401 - a dataset input, fligh
 def _tags(tags: Iterable[InputTag]) -> dict[str, str]:
     return {
         check_text("input tag key", tag.key, limits.MAX_INPUT_TAG_KEY): check_text(
-            f"the value of input tag {tag.key!r}", str(tag.value), limits.MAX_INPUT_TAG_VALUE, least=0
+            f"the value of input tag {tag.key!r}", None if tag.value is None else str(tag.value), limits.MAX_INPUT_TAG_VALUE, least=0
         )
         for tag in tags
     }

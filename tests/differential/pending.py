@@ -78,9 +78,7 @@ _BY_PART: dict[str, tuple[str, ...]] = {
         "tables: read(client.download_artifacts(a.info.run_id, 't.json'))",
         "search_runs: names(client.search_runs(home))",
     ),
-    "fluent and artifacts": (
-        "figures_and_images: m.artifacts.load_image(f'runs:/{a.info.run_id}/black.png').size",
-    ),
+    "fluent and artifacts": ("figures_and_images: m.artifacts.load_image(f'runs:/{a.info.run_id}/black.png').size",),
     "artifacts": ("artifacts: m.artifacts.load_dict(f'runs:/{a.info.run_id}/texts/greeting.txt')",),
     "data": (
         "datasets: frame = m.data.from_pandas(pd.DataFrame({'x': [1, 2], 'y': ['a', 'b']}), source='/data/a.csv', name='frame', targets='y')",
