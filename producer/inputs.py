@@ -10,7 +10,7 @@ from flightlog.producer.client import Producer
 from flightlog.producer.operations import RunOperations
 from flightlog.schema import events as e
 from flightlog.schema import limits
-from flightlog.schema.entities import Dataset, DatasetInput, InputTag
+from flightlog.schema.entities import Dataset, DatasetInput
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.ids import monotone_ms
 from flightlog.schema.limits import as_step, check_run_id, check_text
@@ -78,7 +78,7 @@ def _dataset_event(item: Any) -> Build:  # noqa: ANN401 - a dataset input, fligh
     return lambda time: e.DatasetLogged.model_validate({"time": time, **fields})
 
 
-def _tags(tags: Iterable[InputTag]) -> dict[str, str]:
+def _tags(tags: Iterable[Any]) -> dict[str, str]:
     return {
         check_text("input tag key", tag.key, limits.MAX_INPUT_TAG_KEY): check_text(
             f"the value of input tag {tag.key!r}", None if tag.value is None else str(tag.value), limits.MAX_INPUT_TAG_VALUE, least=0
