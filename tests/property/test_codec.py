@@ -50,6 +50,17 @@ FIELDS: dict[type[e.Event], dict[str, st.SearchStrategy[Any]]] = {
     e.RunPurged: {},
     e.ExperimentPurged: {},
     e.EventsDropped: {"count": st.integers(1, 2**63 - 1), "reason": TEXTS},
+    e.DatasetLogged: {
+        "name": st.text(min_size=1, max_size=500),
+        "digest": st.text(min_size=1, max_size=36),
+        "source_type": st.text(min_size=1),
+        "source": TEXTS,
+        "dataset_schema": st.none() | TEXTS,
+        "profile": st.none() | TEXTS,
+        "tags": st.dictionaries(TEXTS, TEXTS),
+    },
+    e.ModelInputLogged: {"model_id": st.text(min_size=1)},
+    e.ModelOutputLogged: {"model_id": st.text(min_size=1), "step": STEPS},
 }
 EVENTS = st.one_of(*(st.builds(event, time=TIMES, **fields) for event, fields in FIELDS.items()))
 NAMES = {1: "loss", 2: "acc", 70_000: "a/b", 2**32 - 1: "last"}
