@@ -66,7 +66,7 @@ class AwaitedArtifacts:
         try:
             with os.scandir(self._folder) as entries:
                 return {entry.name for entry in entries} & set(names)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return set()
 
     def names(self, run_id: str | None = None) -> list[str]:

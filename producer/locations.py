@@ -6,11 +6,14 @@ on another machine does not, and its runs get the place when the store hears of 
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from flightlog.schema.names import LOCATIONS
 from flightlog.schema.settings import Location, is_chosen
+
+log = logging.getLogger("flightlog")
 
 
 class ArtifactLocations:
@@ -33,17 +36,23 @@ class ArtifactLocations:
             return
         self._known[experiment_id] = artifact_location
         if self._remembered(experiment_id) != artifact_location:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            hidden = self._folder / f".{experiment_id}.{os.getpid()}"
-            hidden.write_text(artifact_location, encoding="utf-8")
-            hidden.replace(self._path(experiment_id))
+            try:
+                self._note(experiment_id, artifact_location)
+            except OSError as error:
+                log.warning("flightlog: other scripts cannot be told where experiment %s has its artifacts: %s", experiment_id, error)
+
+    def _note(self, experiment_id: str, artifact_location: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        hidden = self._folder / f".{experiment_id}.{os.getpid()}"
+        hidden.write_text(artifact_location, encoding="utf-8")
+        hidden.replace(self._path(experiment_id))
 
     def _remembered(self, experiment_id: str) -> str | None:
         if not experiment_id.isalnum():
             return None
         try:
             return self._path(experiment_id).read_text(encoding="utf-8") or None
-        except FileNotFoundError:
+        except OSError:  # nobody has noted it, or the spool cannot be used, which is said where events are written
             return None
 
     def _path(self, experiment_id: str) -> Path:

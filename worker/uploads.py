@@ -7,12 +7,14 @@ again with growing pauses; any other failure is noted and concerns its own artif
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -63,6 +65,8 @@ class Uploads:
         self._replacements = None if known is None else Replacements(known)
         self._stopping = False
         self._pauses = Pauses()
+        self._noted: set[str] = set()
+        """Snapshots beside which other files lie, such as notes."""
         self.is_storing = False
         self.delayed = 0
         """How many artifacts the last look left for later, because their place could not be used."""
@@ -88,8 +92,9 @@ class Uploads:
 
     def snapshots(self) -> list[str]:
         """Return the names of the snapshots that lie in the spool now."""
-        files = self._folder.iterdir() if self._folder.is_dir() else []
-        return [file.name for file in files if _SNAPSHOT.fullmatch(file.name)]
+        names = os.listdir(self._folder) if self._folder.is_dir() else []  # noqa: PTH208 - paths of many files take long to make
+        self._noted |= {name.partition(".")[0] for name in names if "." in name}
+        return [name for name in names if _SNAPSHOT.fullmatch(name)]
 
     def has_younger_than(self, seconds: float) -> bool:
         """Whether a snapshot lies in the spool that was made so shortly ago."""
@@ -115,6 +120,7 @@ class Uploads:
 
         The others wait for another machine's spool, and may be many.
         """
+        self.snapshots()
         last: PendingArtifact | None = None
         while not self._stopping and (page := self._sink.pending_artifacts(after=last)):
             self._store_all(page)
@@ -149,13 +155,31 @@ class Uploads:
         near = [item for item in items if _is_near(item[1])]
         yield from _found(self._outcome(item) for item in near)
         far = [item for item in items if not _is_near(item[1])]
-        if not far:
-            return
-        with ThreadPoolExecutor(min(THREADS, len(far)), "flightlog-upload") as pool:
+        if far:
+            yield from _found(self._in_threads(far))
+
+    def _in_threads(self, items: Sequence[PendingArtifact]) -> Iterator[Outcome | None]:
+        """Yield the outcomes of threads that take one artifact after the other: a task for each would cost as much as the rest."""
+        left, outcomes = iter(items), SimpleQueue[Outcome | None]()
+        threads = min(THREADS, len(items))
+        with ThreadPoolExecutor(threads, "flightlog-upload") as pool:
+            work = [pool.submit(self._take, left, outcomes) for _ in range(threads)]
             try:
-                yield from _found(future.result() for future in as_completed([pool.submit(self._outcome, item) for item in far]))
+                for _ in items:
+                    yield outcomes.get()
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                for _ in left:
+                    pass  # who is told of outcomes has failed: the others are left for later
+        for thread in work:
+            thread.result()
+
+    def _take(self, left: Iterator[PendingArtifact], outcomes: SimpleQueue[Outcome | None]) -> None:
+        for item in left:
+            outcome = None
+            try:
+                outcome = self._outcome(item)
+            finally:
+                outcomes.put(outcome)
 
     def _outcome(self, item: PendingArtifact) -> Outcome | None:
         run_id, uri, artifact = item
@@ -203,6 +227,7 @@ class Uploads:
         """Leave a note for whoever logged the artifact."""
         if not self._is_here(snapshot):
             return
+        self._noted.add(snapshot)
         try:
             with written_whole(note_path(self._folder / snapshot)) as partial:
                 partial.write_text(note_text(note), encoding="utf-8")
@@ -218,8 +243,10 @@ class Uploads:
     def _drop(self, snapshot: str) -> None:
         path = self._folder / snapshot
         try:
-            for file in (path, note_path(path), path.with_name(f"{snapshot}{MEMO}")):
-                file.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            for beside in (note_path(path), path.with_name(f"{snapshot}{MEMO}")) if snapshot in self._noted else ():
+                beside.unlink(missing_ok=True)
+            self._noted.discard(snapshot)
         except OSError as error:
             log.warning("the snapshot %s of an artifact that is stored cannot be deleted: %s", snapshot, error)
 

@@ -140,7 +140,7 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Flaky:
     """Have all artifacts go to one flaky place."""
     flaky = Flaky([])
     monkeypatch.setattr("flightlog.worker.uploads.open_artifacts", lambda _: flaky)
-    monkeypatch.setattr("flightlog.worker.pauses.FIRST", 0.02)
+    monkeypatch.setattr("flightlog.worker.pauses.FIRST", 0.3)
     return flaky
 
 
@@ -163,10 +163,10 @@ def test_what_may_go_well_later_stays_pending_with_the_reason_and_is_tried_again
     assert len(place.failures) == 1  # not before the pause is over
     assert uploads.delayed == 1
     assert uploads.trouble > 0
-    time.sleep(0.03)
+    time.sleep(0.31)
     uploads.run()
     assert "attempt 2 failed" in _state(store)[1]
-    time.sleep(0.06)
+    time.sleep(0.61)
     uploads.run()
     assert (_state(store), place.stored) == (("stored", ""), ["a.txt"])
     assert list((tmp_path / SNAPSHOTS).iterdir()) == []
@@ -229,7 +229,7 @@ def test_a_snapshot_that_a_newer_artifact_replaced_does_not_stay_in_the_spool(
         uploads.run(blocks)
     assert [path.name for path in (tmp_path / SNAPSHOTS).iterdir() if not path.suffix] == [names[2]]
     place.failures.clear()
-    time.sleep(0.1)
+    time.sleep(0.61)
     uploads.run()
     assert list((tmp_path / SNAPSHOTS).iterdir()) == []
     assert [(item.snapshot, item.state) for item in store.artifacts(RUN)] == [(names[2], "stored")]
