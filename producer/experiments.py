@@ -47,8 +47,10 @@ def experiment_of_run(experiment_id: object) -> Experiment:
     if experiment_id is not None:
         return _trusted(check_experiment_id(experiment_id))
     if context.experiment_id is not None:
-        known = context.producer.known.experiment(context.experiment_id)
-        return known or _new(context.experiment_id, str(context.experiment_name))
+        known = context.producer.known
+        if known.is_deleted(context.experiment_id):
+            return _trusted(context.experiment_id)
+        return known.experiment(context.experiment_id) or _new(context.experiment_id, context.experiment_name or "")
     return _of_environment() or _new(DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME)
 
 

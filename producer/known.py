@@ -37,9 +37,14 @@ class Known:
         found = self._experiments.get(experiment_id)
         return found if found and found.lifecycle_stage == LifecycleStage.ACTIVE else None
 
+    def is_deleted(self, experiment_id: str) -> bool:
+        """Say whether an experiment is known to be deleted."""
+        found = self._experiments.get(experiment_id)
+        return found is not None and found.lifecycle_stage != LifecycleStage.ACTIVE
+
     def named(self, name: str) -> Experiment | None:
         """Return the experiment that is known to have a name, also a deleted one."""
-        return next((experiment for experiment in self._experiments.values() if experiment.name == name), None)
+        return next((experiment for experiment in list(self._experiments.values()) if experiment.name == name), None)
 
     def stage(self, experiment_id: str, stage: str) -> None:
         """Note that an experiment was deleted or restored."""

@@ -145,6 +145,7 @@ def test_a_deleted_experiment_cannot_be_chosen_until_it_is_restored() -> None:
     made = mlflow.set_experiment("here").experiment_id
     mlflow.delete_experiment(made)
     assert code(lambda: mlflow.set_experiment("here")) == "INVALID_PARAMETER_VALUE"
+    assert code(mlflow.start_run) == "INVALID_PARAMETER_VALUE"
     assert code(lambda: mlflow.delete_experiment(made)) == "RESOURCE_DOES_NOT_EXIST"
     mlflow.restore_experiment(made)
     assert code(lambda: mlflow.restore_experiment(made)) == "RESOURCE_DOES_NOT_EXIST"
