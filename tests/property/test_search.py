@@ -188,7 +188,7 @@ def check_columns(connection: Connection, keys: list[int], size: int) -> None:
     assert repr(joined(parts or [columns_of([])])) == expected
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(states=run_states(), asked=searches(RUNS, RUN_ID), size=st.integers(1, 4), near=NEAR, experiments=CHOSEN)
 def test_sql_finds_the_runs_that_evaluation_finds(
     engine: Engine, states: list[RunState], asked: Asked, size: int, near: int, experiments: list[str]
