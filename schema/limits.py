@@ -11,7 +11,12 @@ from flightlog.schema.errors import InvalidParameter
 
 MAX_KEY_LENGTH = 250
 MAX_EXPERIMENT_NAME_LENGTH = 500
+MAX_VALUE_LENGTHS = {"param": 6000, "tag": 8000, "experiment tag": 20_000}
 MIN_STEP, MAX_STEP = -(2**63), 2**63 - 1
+MAX_DATASET_NAME, MAX_DATASET_DIGEST = 500, 36
+MAX_DATASET_SOURCE, MAX_DATASET_SCHEMA, MAX_DATASET_PROFILE = 65_535, 1_048_575, 16_777_215
+MAX_INPUT_TAG_KEY, MAX_INPUT_TAG_VALUE = 255, 500
+MAX_MODEL_ID = 250
 
 _KEY = re.compile(r"[/\w.\- :]+")
 _RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")

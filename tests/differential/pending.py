@@ -77,11 +77,13 @@ _BY_PART: dict[str, tuple[str, ...]] = {
         "tables: m.get_run(a.info.run_id).data.tags.get('mlflow.loggedArtifacts')",
         "tables: read(client.download_artifacts(a.info.run_id, 't.json'))",
         "search_runs: names(client.search_runs(home))",
-    ),
-    "fluent and artifacts": (
-        "figures_and_images: m.artifacts.load_image(f'runs:/{a.info.run_id}/black.png').size",
+        "rules: ruled('artifact location', lambda value: client.create_experiment(f'at {value[:9]}{len(value)}', artifact_location=value))",
+        "rules: ruled('run id', client.get_run)",
+        "rules: ruled('params of one batch', lambda keys: client.log_batch(a.info.run_id, params=[m.entities.Param(key, '1') for key in keys]))",
+        "rules: ruled('experiment tag value', lambda value: client.set_experiment_tag(home, 'k', value))",
     ),
     "artifacts": ("artifacts: m.artifacts.load_dict(f'runs:/{a.info.run_id}/texts/greeting.txt')",),
+    "fluent and artifacts": ("figures_and_images: m.artifacts.load_image(f'runs:/{a.info.run_id}/black.png').size",),
     "data": (
         "datasets: frame = m.data.from_pandas(pd.DataFrame({'x': [1, 2], 'y': ['a', 'b']}), source='/data/a.csv', name='frame', targets='y')",
         "datasets: (frame.name, frame.digest)",
@@ -122,6 +124,14 @@ _BY_PART: dict[str, tuple[str, ...]] = {
         "datasets: names(client.search_runs([home.experiment_id], \"datasets.name LIKE 'fra%'\"))",
         "datasets: names(client.search_runs([home.experiment_id], \"dataset.digest = 'd1'\"))",
         "datasets: client.search_runs([home.experiment_id], \"dataset.name = 'by hand'\")[0].inputs.to_dictionary()",
+        "rules: ruled('dataset name', lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, name=value)]))",
+        "rules: ruled('dataset digest', lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, digest=value)]))",
+        "rules: ruled('dataset source type', lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, source_type=value)]))",
+        "rules: ruled('dataset source', lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, source=value)]))",
+        "rules: ruled('dataset schema', lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, schema=value)]))",
+        "rules: ruled('dataset profile', lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, profile=value)]))",
+        "rules: ruled('input tag key', lambda value: client.log_inputs(a.info.run_id, [tagged_input(m, value, 'v')]))",
+        "rules: ruled('input tag value', lambda value: client.log_inputs(a.info.run_id, [tagged_input(m, 'k', value)]))",
     ),
 }
 
