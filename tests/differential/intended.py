@@ -163,6 +163,7 @@ INTENDED = (
             "experiments: client.get_experiment('not-a-number')",
             "experiments: client.get_experiment('')",
             "runs: client.create_run('abc')",
+            "rules: ruled('experiment id', client.get_experiment)",
         ),
     ),
     Difference(

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from contracts.rule_examples import EXAMPLES
+
 NAN, INF = math.nan, math.inf
 T = 1_600_000_000_000
 """A time that no clock says any more, so that it is compared as it is."""
@@ -62,6 +64,28 @@ def started(m: Any, **given: Any) -> str:
     run: Any = m.start_run(**given)
     m.end_run()
     return str(run.info.run_name)
+
+
+def ruled(item: str, door: Callable[[Any], Any]) -> list[str]:
+    """Return what a door says to the examples of a rule. An error about a wrong type counts as one about a parameter."""
+    return [_verdict(door, value) for value in EXAMPLES[item].good + EXAMPLES[item].bad]
+
+
+def _verdict(door: Callable[[Any], Any], value: Any) -> str:
+    try:
+        door(value)
+    except Exception as error:  # noqa: BLE001 - its code is the answer
+        return str(getattr(error, "error_code", "INVALID_PARAMETER_VALUE"))
+    return "accepted"
+
+
+def dataset_input(m: Any, **fields: Any) -> Any:
+    given = {"name": "n", "digest": "d", "source_type": "local", "source": "{}", **fields}
+    return m.entities.DatasetInput(m.entities.Dataset(**given), [])
+
+
+def tagged_input(m: Any, key: Any, value: Any) -> Any:
+    return m.entities.DatasetInput(m.entities.Dataset("n", "d", "local", "{}"), [m.entities.InputTag(key, value)])
 
 
 class Unprintable:
@@ -989,3 +1013,29 @@ def entities(m: Any, client: Any, folder: Path) -> None:
     m.exceptions.MlflowException("text").serialize_as_json()
     text_of(lambda: m.no_such_verb)
     issubclass(m.MlflowException, Exception)
+
+
+def rules(m: Any, client: Any, folder: Path) -> None:
+    home = client.create_experiment("rules")
+    a = client.create_run(home, run_name="a")
+    ruled("experiment name", client.create_experiment)
+    ruled("experiment id", client.get_experiment)
+    ruled("artifact location", lambda value: client.create_experiment(f"at {value[:9]}{len(value)}", artifact_location=value))
+    ruled("run id", client.get_run)
+    ruled("metric key", lambda value: client.log_metric(a.info.run_id, value, 1))
+    ruled("param key", lambda value: client.log_param(a.info.run_id, value, 1))
+    ruled("tag key", lambda value: client.set_tag(a.info.run_id, value, 1))
+    ruled("metric value", lambda value: client.log_metric(a.info.run_id, "value", value))
+    ruled("metric step", lambda value: client.log_metric(a.info.run_id, "step", 1, step=value))
+    ruled("metric timestamp", lambda value: client.log_metric(a.info.run_id, "timestamp", 1, timestamp=value))
+    ruled("params of one batch", lambda keys: client.log_batch(a.info.run_id, params=[m.entities.Param(key, "1") for key in keys]))
+    ruled("experiment tag value", lambda value: client.set_experiment_tag(home, "k", value))
+    ruled("dataset name", lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, name=value)]))
+    ruled("dataset digest", lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, digest=value)]))
+    ruled("dataset source type", lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, source_type=value)]))
+    ruled("dataset source", lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, source=value)]))
+    ruled("dataset schema", lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, schema=value)]))
+    ruled("dataset profile", lambda value: client.log_inputs(a.info.run_id, [dataset_input(m, profile=value)]))
+    ruled("input tag key", lambda value: client.log_inputs(a.info.run_id, [tagged_input(m, value, "v")]))
+    ruled("input tag value", lambda value: client.log_inputs(a.info.run_id, [tagged_input(m, "k", value)]))
+    ruled("max_results", lambda value: client.search_runs([home], max_results=value))
