@@ -21,13 +21,11 @@ def experiment_by_name(name: object) -> Experiment:
     is_in_doubt = known is not None and known.lifecycle_stage != LifecycleStage.ACTIVE
     if context.lookup is not None and (is_in_doubt or (known is None and lifecycle.is_waiting_at_end())):
         known = context.lookup.experiment_named(checked)
-    if known is not None:
-        return _remember(_active(known))
-    experiment_id = experiment_id_for(checked)
-    operation = producer.create_experiment(experiment_id, checked)
+    experiment = _remember(_active(known) if known is not None else _new(experiment_id_for(checked), checked))
+    operation = producer.create_experiment(experiment.experiment_id, checked, experiment.artifact_location)  # harmless when it is there
     if lifecycle.is_waiting_at_end():
         operation.wait()
-    return producer.known.remember(_new(experiment_id, checked))
+    return experiment
 
 
 def experiment_by_id(experiment_id: object) -> Experiment:
