@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,11 +22,12 @@ class Call(NamedTuple):
 
 def calls() -> Iterator[Call]:
     """Yield all calls, in order."""
-    tree = ast.parse(SCRIPT.read_text(encoding="utf-8"))
+    source = SCRIPT.read_text(encoding="utf-8")
+    tree = ast.parse(source)
     for chapter in (node for node in tree.body if isinstance(node, ast.FunctionDef) and is_chapter(node)):
         seen: Counter[str] = Counter()
         for statement in chapter.body:
-            text = f"{chapter.name}: {' '.join(ast.unparse(statement).split())}"
+            text = f"{chapter.name}: {_on_one_line(ast.get_source_segment(source, statement) or '')}"
             seen[text] += 1
             yield Call(chapter.name, text if seen[text] == 1 else f"{text} ({seen[text]})", statement)
 
@@ -33,3 +35,9 @@ def calls() -> Iterator[Call]:
 def is_chapter(node: ast.FunctionDef) -> bool:
     """Say whether a function of the script is one of its chapters."""
     return [argument.arg for argument in node.args.args] == ["m", "client", "folder"]
+
+
+def _on_one_line(code: str) -> str:
+    """Return code as it was written, but for line breaks: what `ast.unparse` writes depends on the version of Python."""
+    joined = " ".join(code.split())
+    return re.sub(r",? ([)\]}])", r"\1", re.sub(r"([(\[{]) ", r"\1", joined))

@@ -20,16 +20,16 @@ INTENDED = (
         "Stores ±1.7976931348623157e308.",
         "Are kept: a loss that diverged is not a large number.",
         (
-            "metrics: client.get_run(a.info.run_id).data.metrics['inf']",
-            "metrics: client.get_metric_history(a.info.run_id, 'inf')",
-            "metrics: client.get_metric_history(a.info.run_id, 'minus inf')",
+            'metrics: client.get_run(a.info.run_id).data.metrics["inf"]',
+            'metrics: client.get_metric_history(a.info.run_id, "inf")',
+            'metrics: client.get_metric_history(a.info.run_id, "minus inf")',
         ),
     ),
     Difference(
         "The same point twice",
         "Drops a point with the key, step, time and value of another.",
         "Both are kept, as two calls are two events.",
-        ("histories: len(client.get_metric_history(a.info.run_id, 'twice'))",),
+        ('histories: len(client.get_metric_history(a.info.run_id, "twice"))',),
     ),
     Difference(
         "Steps",
@@ -37,10 +37,10 @@ INTENDED = (
         "and a step past 64 bits `INTERNAL_ERROR`.",
         "A step is a whole number of 64 bits, of whatever type. Any other is refused with `INVALID_PARAMETER_VALUE`.",
         (
-            "metrics: client.log_metric(a.info.run_id, 'step', 1, timestamp=T, step=2 ** 63)",
-            "metrics: points(client.get_metric_history(a.info.run_id, 'numpy step'))",
-            "metrics: client.log_metric(a.info.run_id, 'half step', 1, timestamp=T, step=2.5)",
-            "metrics: points(client.get_metric_history(a.info.run_id, 'half step'))",
+            'metrics: client.log_metric(a.info.run_id, "step", 1, timestamp=T, step=2**63)',
+            'metrics: points(client.get_metric_history(a.info.run_id, "numpy step"))',
+            'metrics: client.log_metric(a.info.run_id, "half step", 1, timestamp=T, step=2.5)',
+            'metrics: points(client.get_metric_history(a.info.run_id, "half step"))',
         ),
     ),
     Difference(
@@ -48,8 +48,8 @@ INTENDED = (
         "Are cut to 6,000 and 8,000 characters.",
         "Are kept whole.",
         (
-            "params: len(client.get_run(a.info.run_id).data.params['longer'])",
-            "tags: len(client.get_run(a.info.run_id).data.tags['longer'])",
+            'params: len(client.get_run(a.info.run_id).data.params["longer"])',
+            'tags: len(client.get_run(a.info.run_id).data.tags["longer"])',
         ),
     ),
     Difference(
@@ -58,22 +58,22 @@ INTENDED = (
         "`INVALID_PARAMETER_VALUE`, so that one handler catches all that is wrong with a call.",
         (
             "runs: client.get_run(None)",
-            "metrics: client.log_metric(a.info.run_id, 'list', [1.0], timestamp=T)",
-            "metrics: client.log_metric(a.info.run_id, 'complex', 1 + 2j, timestamp=T)",
-            "metrics: client.log_metric(a.info.run_id, 'huge int', 10 ** 400, timestamp=T)",
+            'metrics: client.log_metric(a.info.run_id, "list", [1.0], timestamp=T)',
+            'metrics: client.log_metric(a.info.run_id, "complex", 1 + 2j, timestamp=T)',
+            'metrics: client.log_metric(a.info.run_id, "huge int", 10**400, timestamp=T)',
             "metrics: client.log_metric(a.info.run_id, 5, 1)",
-            "params: client.log_param(a.info.run_id, 'unprintable', Unprintable())",
+            'params: client.log_param(a.info.run_id, "unprintable", Unprintable())',
             "params: client.log_param(a.info.run_id, 5, 1)",
-            "tags: client.set_tag(a.info.run_id, 'unprintable', Unprintable())",
+            'tags: client.set_tag(a.info.run_id, "unprintable", Unprintable())',
             "tags: client.set_tag(a.info.run_id, 5, 1)",
-            "search_frames: m.search_runs(output_format='tuple')",
+            'search_frames: m.search_runs(output_format="tuple")',
         ),
     ),
     Difference(
         "Keys that end in a line break",
         "Are taken.",
         "Are refused, as line breaks are elsewhere in a key.",
-        ("metrics: client.log_metric(a.info.run_id, 'a\\n', 1)",),
+        ('metrics: client.log_metric(a.info.run_id, "a\\n", 1)',),
     ),
     Difference(
         "Tags of a new run and of a new experiment",
@@ -81,11 +81,11 @@ INTENDED = (
         "for an experiment raises `TypeError`.",
         "Obey the rules of `set_tag`.",
         (
-            "experiments: client.create_experiment('tagged with a number', tags={'number': 5}) is not None",
-            "runs: client.create_run(place, tags={'n': 1}).data.tags['n']",
-            "runs: client.create_run(place, tags={'a//b': '1'})",
-            "runs: client.create_run(place, tags={'none': None}).data.tags.get('none')",
-            "fluent_runs: started(m, run_name='bad tag', tags={'a//b': '1'})",
+            'experiments: client.create_experiment("tagged with a number", tags={"number": 5}) is not None',
+            'runs: client.create_run(place, tags={"n": 1}).data.tags["n"]',
+            'runs: client.create_run(place, tags={"a//b": "1"})',
+            'runs: client.create_run(place, tags={"none": None}).data.tags.get("none")',
+            'fluent_runs: started(m, run_name="bad tag", tags={"a//b": "1"})',
         ),
     ),
     Difference(
@@ -108,9 +108,9 @@ INTENDED = (
         "A second active run, an unknown status, and resuming a run of another experiment raise `Exception` itself.",
         "Raise `FlightlogException`, which is `MlflowException`, or `ValueError`: both are exceptions, so old handlers work.",
         (
-            "runs: client.update_run(a.info.run_id, status='BROKEN')",
-            "runs: client.set_terminated(a.info.run_id, status='NEVER')",
-            "runs: m.entities.RunStatus.from_string('NEVER')",
+            'runs: client.update_run(a.info.run_id, status="BROKEN")',
+            'runs: client.set_terminated(a.info.run_id, status="NEVER")',
+            'runs: m.entities.RunStatus.from_string("NEVER")',
             "fluent_runs: m.start_run()",
         ),
     ),
@@ -118,7 +118,7 @@ INTENDED = (
         "`end_run` with an unknown status",
         "The run is active no more, and stays `RUNNING`.",
         "Nothing ends; the run can be ended with a right one.",
-        ("fluent_runs: m.end_run('NONSENSE')", "fluent_runs: m.active_run() is None"),
+        ('fluent_runs: m.end_run("NONSENSE")', "fluent_runs: m.active_run() is None"),
     ),
     Difference(
         "The parent of a new run, and the run id given to a verb",
@@ -126,16 +126,16 @@ INTENDED = (
         "Are not: `start_run` and the verbs make no round trip. What is logged to a run that has not started yet waits for its start. "
         "A client does look.",
         (
-            "fluent_runs: started(m, parent_run_id='0' * 32, run_name='orphan')",
-            "fluent_logging: m.log_metric('nowhere', 1, run_id='1' * 32)",
-            "fluent_logging: m.log_params({'nowhere': 1}, run_id='2' * 32)",
+            'fluent_runs: started(m, parent_run_id="0" * 32, run_name="orphan")',
+            'fluent_logging: m.log_metric("nowhere", 1, run_id="1" * 32)',
+            'fluent_logging: m.log_params({"nowhere": 1}, run_id="2" * 32)',
         ),
     ),
     Difference(
         "Deleting a tag that is not there, by the verb",
         "`RESOURCE_DOES_NOT_EXIST`.",
         "Does nothing, without a round trip. A client's `delete_tag` looks, and raises as MLflow does.",
-        ("fluent_logging: m.delete_tag('never')",),
+        ('fluent_logging: m.delete_tag("never")',),
     ),
     Difference(
         "The handle of a resumed run",
@@ -143,8 +143,7 @@ INTENDED = (
         "Has the tags that were read before; `get_run` has the new ones.",
         (
             (
-                "fluent_runs: with m.start_run(run_id=named.info.run_id, tags={'again': 'yes'}) as again: "
-                "m.get_run(again.info.run_id).info.status"
+                'fluent_runs: with m.start_run(run_id=named.info.run_id, tags={"again": "yes"}) as again: m.get_run(again.info.run_id).info.status'
             ),
         ),
     ),
@@ -160,23 +159,23 @@ INTENDED = (
         "Follow from the name, so that two machines without a network mean the same experiment. An id that nobody has is unknown "
         "(`RESOURCE_DOES_NOT_EXIST`), whatever it looks like.",
         (
-            "experiments: client.get_experiment('not-a-number')",
-            "experiments: client.get_experiment('')",
-            "runs: client.create_run('abc')",
-            "rules: ruled('experiment id', client.get_experiment)",
+            'experiments: client.get_experiment("not-a-number")',
+            'experiments: client.get_experiment("")',
+            'runs: client.create_run("abc")',
+            'rules: ruled("experiment id", client.get_experiment)',
         ),
     ),
     Difference(
         "An experiment's name that is taken",
         "`BAD_REQUEST` when renaming.",
         "`RESOURCE_ALREADY_EXISTS`, as when creating.",
-        ("experiments: client.rename_experiment(one, 'place')",),
+        ('experiments: client.rename_experiment(one, "place")',),
     ),
     Difference(
         "The default experiment",
         "Was created when the database was.",
         "Is in every store without being created: its times are 0.",
-        ("search_experiments: [e.name for e in client.search_experiments(filter_string='creation_time < 5')]",),
+        ('search_experiments: [e.name for e in client.search_experiments(filter_string="creation_time < 5")]',),
     ),
     Difference(
         "Fields of what is not served",
@@ -188,33 +187,33 @@ INTENDED = (
         "What is wrong with an asynchronous call",
         "`wait()` raises `INTERNAL_ERROR`.",
         "Raises the code of what was wrong.",
-        ("fluent_logging: m.log_param('rate', 0.5, synchronous=False).wait()",),
+        ('fluent_logging: m.log_param("rate", 0.5, synchronous=False).wait()',),
     ),
     Difference(
         "Lists of different lengths in `log_inputs`",
         "`INTERNAL_ERROR`.",
         "`INVALID_PARAMETER_VALUE`.",
-        ("datasets: m.log_inputs([array], contexts=['train', 'eval'], tags_list=[None])",),
+        ('datasets: m.log_inputs([array], contexts=["train", "eval"], tags_list=[None])',),
     ),
     Difference(
         "Artifact paths that lead out of the run",
         "`INTERNAL_ERROR` or `RESOURCE_DOES_NOT_EXIST`; `get_artifact_uri` builds a URI of it; no name at all raises `IsADirectoryError`.",
         "`INVALID_PARAMETER_VALUE` everywhere.",
         (
-            "artifacts: m.log_artifact(folder / 'weights.bin', '../up')",
-            "artifacts: m.log_artifact(folder / 'weights.bin', '/absolute')",
-            "artifacts: m.log_text('x', '../up.txt')",
-            "artifacts: m.log_text('x', '/absolute.txt')",
-            "artifacts: m.log_text('x', '')",
-            "artifacts: client.download_artifacts(a.info.run_id, '../up')",
-            "artifacts: m.get_artifact_uri('../up')",
+            'artifacts: m.log_artifact(folder / "weights.bin", "../up")',
+            'artifacts: m.log_artifact(folder / "weights.bin", "/absolute")',
+            'artifacts: m.log_text("x", "../up.txt")',
+            'artifacts: m.log_text("x", "/absolute.txt")',
+            'artifacts: m.log_text("x", "")',
+            'artifacts: client.download_artifacts(a.info.run_id, "../up")',
+            'artifacts: m.get_artifact_uri("../up")',
         ),
     ),
     Difference(
         "Logging a file or folder that is not there",
         "A file raises `FileNotFoundError`, and a folder is silently left out.",
         "`INVALID_PARAMETER_VALUE` in both cases: what was meant to be kept is not.",
-        ("artifacts: m.log_artifact(folder / 'missing.txt')", "artifacts: m.log_artifacts(folder / 'missing')"),
+        ('artifacts: m.log_artifact(folder / "missing.txt")', 'artifacts: m.log_artifacts(folder / "missing")'),
     ),
     Difference(
         "Searching",
@@ -225,14 +224,14 @@ INTENDED = (
             "search_runs: names(client.search_runs([home], \"(params.lr = '0.1')\"))",
             "search_runs: names(client.search_runs([home], \"NOT params.lr = '0.1'\"))",
             "search_runs: names(client.search_runs([home], \"params. = '1'\"))",
-            "search_runs: names(client.search_runs([home], ' '))",
+            'search_runs: names(client.search_runs([home], " "))',
         ),
     ),
     Difference(
         "Ordering twice by the same field",
         "`INTERNAL_ERROR`.",
         "`INVALID_PARAMETER_VALUE`.",
-        ("search_runs: names(client.search_runs([home], order_by=['metrics.acc', 'metrics.acc']))",),
+        ('search_runs: names(client.search_runs([home], order_by=["metrics.acc", "metrics.acc"]))',),
     ),
     Difference(
         "Params and tags that a run does not have, in a frame of runs",
@@ -240,8 +239,7 @@ INTENDED = (
         "None, with every version of pandas.",
         (
             (
-                "search_frames: m.search_runs(order_by=['start_time ASC'])"
-                "[['status', 'experiment_id', 'metrics.m', 'metrics.n', 'params.p', 'tags.t']]"
+                'search_frames: m.search_runs(order_by=["start_time ASC"])[["status", "experiment_id", "metrics.m", "metrics.n", "params.p", "tags.t"]]'
             ),
         ),
     ),
@@ -249,6 +247,6 @@ INTENDED = (
         "Errors as JSON",
         "Have an SQL state and an error class, which are always the same.",
         "Have the code and the message.",
-        ("entities: m.exceptions.MlflowException('text').serialize_as_json()",),
+        ('entities: m.exceptions.MlflowException("text").serialize_as_json()',),
     ),
 )
