@@ -402,4 +402,4 @@ def flush_async_logging() -> None:
 
 def flush_artifact_async_logging() -> None:
     """Wait until all artifacts that this process has logged are there to be read. Raises `NotCommitted` if it takes too long."""
-    lifecycle.settle_all(context.settings.sync_timeout)
+    lifecycle.settle_all_artifacts(context.settings.sync_timeout)

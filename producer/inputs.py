@@ -14,6 +14,7 @@ from flightlog.schema.entities import Dataset, DatasetInput
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.ids import monotone_ms
 from flightlog.schema.limits import as_step, check_run_id, check_text
+from flightlog.schema.rules import checked
 
 MAX_REMEMBERED = 10_000
 _FIELDS = ("name", "digest", "source_type", "source", "schema", "profile")
@@ -63,28 +64,15 @@ def _record(producer: Producer, run_id: str, builds: Iterable[Build]) -> RunOper
 
 def _dataset_event(item: Any) -> Build:  # noqa: ANN401 - a dataset input, flightlog's or MLflow's
     dataset = as_dataset(getattr(item, "dataset", item))
-    check_text("dataset name", dataset.name, limits.MAX_DATASET_NAME)
-    check_text("dataset digest", dataset.digest, limits.MAX_DATASET_DIGEST)
-    check_text("dataset source type", dataset.source_type, limits.MAX_DATASET_SOURCE)
-    check_text("dataset source", dataset.source, limits.MAX_DATASET_SOURCE)
-    for what, text, limit in (
-        ("dataset schema", dataset.schema, limits.MAX_DATASET_SCHEMA),
-        ("dataset profile", dataset.profile, limits.MAX_DATASET_PROFILE),
-    ):
-        if text is not None:
-            check_text(what, text, limit)
+    for name in _FIELDS:
+        checked(f"dataset {name.replace('_', ' ')}", getattr(dataset, name))
     fields: dict[str, Any] = {"name": dataset.name, "digest": dataset.digest, "source_type": dataset.source_type, "source": dataset.source}
     fields |= {"dataset_schema": dataset.schema, "profile": dataset.profile, "tags": _tags(getattr(item, "tags", None) or ())}
     return lambda time: e.DatasetLogged.model_validate({"time": time, **fields})
 
 
 def _tags(tags: Iterable[Any]) -> dict[str, str]:
-    return {
-        check_text("input tag key", tag.key, limits.MAX_INPUT_TAG_KEY): check_text(
-            f"the value of input tag {tag.key!r}", None if tag.value is None else str(tag.value), limits.MAX_INPUT_TAG_VALUE, least=0
-        )
-        for tag in tags
-    }
+    return {checked("input tag key", tag.key): checked("input tag value", None if tag.value is None else str(tag.value)) for tag in tags}
 
 
 def _model_input_event(item: Any) -> Build:  # noqa: ANN401 - a model input, flightlog's or MLflow's

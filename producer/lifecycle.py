@@ -266,6 +266,16 @@ def settle_all(timeout: float) -> None:
             )
 
 
+def settle_all_artifacts(timeout: float) -> None:
+    """Wait until each artifact that this process logged is stored, or cannot be. Raises `NotCommitted`."""
+    for producer in context.producers():
+        if not producer.settle_artifacts(timeout):
+            left = _counted(len(producer.awaited.unstored()))
+            raise NotCommitted(
+                f"{left} could not be stored within {timeout:g} s; the copies are safe in the spool and {producer.how_to_file()}"
+            )
+
+
 def warn_once(message: str) -> None:
     """Log a warning the first time that it is said."""
     warn_once_for(message, message)

@@ -36,6 +36,7 @@ from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_experiment_id, check_key, check_run_id
 from flightlog.schema.names import PARENT_TAG, RUN_NAME_TAG
+from flightlog.schema.rules import check_params_of_a_batch
 from flightlog.stores.base import Envelope, History, Portion, RunReader
 
 if TYPE_CHECKING:
@@ -239,7 +240,8 @@ class Client:
         self._check_known(run_id)
         for item in metrics:
             _check_point(item)
-        texts = self._producer.texts("param", _distinct(params))
+        check_params_of_a_batch(param.key for param in params)
+        texts = self._producer.texts("param", {param.key: param.value for param in params})
         pairs = [(tag.key, self._producer.text("tag", check_key("tag", tag.key), tag.value)) for tag in tags]
         operations = [self._producer.log_param(run_id, key, text) for key, text in texts.items()]
         operations += [self._producer.log_metric(run_id, item.key, item.value, item.timestamp, item.step) for item in metrics]
@@ -419,18 +421,6 @@ def _check_point(point: Metric) -> None:
     as_metric_value(point.key, point.value)
     as_step(point.step or 0)
     as_timestamp(point.timestamp or 0)
-
-
-def _distinct(params: Sequence[Param]) -> dict[str, Any]:
-    """Return params by key. Two values of one key, even if they are equal, are a mistake of the caller's."""
-    values: dict[str, Any] = {}
-    for param in params:
-        if param.key in values:
-            raise InvalidParameter(
-                f"param {param.key!r} is given twice in one batch, as {values[param.key]!r} and {param.value!r}; give it once"
-            )
-        values[param.key] = param.value
-    return values
 
 
 MlflowClient = Client

@@ -17,6 +17,7 @@ from flightlog.schema.entities import Experiment, LifecycleStage
 from flightlog.schema.errors import AlreadyExists, InvalidParameter, InvalidState, NotFound, StoreUnavailable
 from flightlog.schema.ids import experiment_id_for, now_ms
 from flightlog.schema.limits import check_experiment_id, check_experiment_name, check_key
+from flightlog.schema.rules import check_artifact_location
 
 
 def create_experiment(
@@ -70,22 +71,14 @@ def _active() -> tuple[Producer, str]:
 def create_experiment_with(producer: Producer, name: str, artifact_location: str | None, tags: Mapping[str, Any] | None) -> str:
     """See `create_experiment`."""
     check_experiment_name(name)
-    _check_location(artifact_location, producer.settings.artifact_location_max_length)
+    if artifact_location is not None:
+        check_artifact_location(artifact_location, producer.settings.artifact_location_max_length)
     experiment_id = _free_experiment_id(producer, name)
     _finish(producer.create_experiment(experiment_id, name, artifact_location, tags))
     location, now = artifact_location or producer.location.artifact_location(experiment_id), now_ms()
     texts = producer.texts("experiment tag", tags or {})
     producer.known.remember(Experiment(experiment_id, name, location, LifecycleStage.ACTIVE, texts, now, now))
     return experiment_id
-
-
-def _check_location(location: str | None, most: int) -> None:
-    if location is None:
-        return
-    if location.startswith("runs:"):
-        raise InvalidParameter(f"artifact location {location!r} cannot be a runs: URI")
-    if len(location) > most:
-        raise InvalidParameter(f"artifact location {location[:60]!r}... is {len(location)} characters long; at most {most} are allowed")
 
 
 def _free_experiment_id(producer: Producer, name: str) -> str:

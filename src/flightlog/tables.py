@@ -22,7 +22,7 @@ from flightlog.producer.client import Producer
 from flightlog.producer.experiments import experiment_of_run
 from flightlog.producer.fluent import finish, target
 from flightlog.producer.operations import NOTHING, RunOperations
-from flightlog.schema.errors import FlightlogException, InvalidParameter, NotFound
+from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted, NotFound
 from flightlog.schema.names import TABLES_TAG
 from flightlog.stores.run_columns import columns_of
 
@@ -59,6 +59,7 @@ def record_table(client: Client, producer: Producer, run_id: str, data: dict[str
     _check_name(artifact_file)
     rows, files = _without_images(_frame(data), artifact_file)
     with producer.known.appending:
+        _wait_for_earlier_rows(producer, run_id, artifact_file)
         before = _read(client, run_id, artifact_file)
         content = _written(rows if before is None else pd.concat([before, rows], ignore_index=True), artifact_file)
         operations = [producer.log_bytes(run_id, image, path) for path, image in files.items()]
@@ -68,6 +69,16 @@ def record_table(client: Client, producer: Producer, run_id: str, data: dict[str
         if entry not in tables:
             operations.append(producer.set_tag(run_id, TABLES_TAG, json.dumps([*tables, entry])))
     return sum(operations, NOTHING)
+
+
+def _wait_for_earlier_rows(producer: Producer, run_id: str, artifact_file: str) -> None:
+    """Wait until what this process logged of a run before is stored: a table that is read too early would lose rows."""
+    timeout = producer.settings.sync_timeout
+    if not producer.settle_artifacts(timeout, run_id):
+        raise NotCommitted(
+            f"table {artifact_file!r} of run {run_id} cannot be appended to: artifacts that were logged before are not stored after "
+            f"{timeout:g} s; they {producer.how_to_file()}"
+        )
 
 
 def _check_name(artifact_file: str) -> None:

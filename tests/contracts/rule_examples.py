@@ -17,7 +17,7 @@ KEYS = Examples(
 )
 EXAMPLES: dict[str, Examples] = {
     "experiment name": Examples(("a", "A b/c%", "y" * 500), ("", None, 7, "x" * 501)),
-    "experiment id": Examples(("0", "12", 12, str(2**63 - 1)), ("", None, "abc", "-1", "1.5", "01", True, str(2**63))),
+    "experiment id": Examples(("0", "12", 12, str(2**63 - 1)), (None, True, 1.5, ["0"])),
     "artifact location": Examples(("/a/b", "s3://bucket/x", "/" + "x" * 2047), ("runs:/a/b", "/" + "x" * 2048)),
     "run id": Examples(("a", "0" * 32, "A-b_c", "a" * 256), ("", "-a", "_a", "a b", "a/b", "a" * 257)),
     "metric key": KEYS,
@@ -36,5 +36,6 @@ EXAMPLES: dict[str, Examples] = {
     "dataset profile": Examples((None, "{}"), ("x" * 16_777_216,)),
     "input tag key": Examples(("a", "k" * 255), (None, "k" * 256)),
     "input tag value": Examples(("", "v" * 500), (None, "v" * 501)),
+    "artifact path": Examples(("a", "a/b.txt", "größe", "a..b"), ("..", "a/../../b", "/a", "a\\b", "C:/a", "a\0b")),
     "max_results": Examples((1, 1000, 50_000), (0, -1, 50_001)),
 }
