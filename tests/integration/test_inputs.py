@@ -106,7 +106,7 @@ def test_what_breaks_a_rule_is_refused_before_anything_is_written(dataset: objec
     with flightlog.start_run() as active:
         with pytest.raises(InvalidParameter, match=message):
             flightlog.log_inputs([good, dataset], [None, None], [None, None])
-        for tags, match in (({"k" * 256: "v"}, "input tag key"), ({"k": "v" * 501}, "the value of input tag 'k'")):
+        for tags, match in (({"k" * 256: "v"}, "input tag key"), ({"k": "v" * 501}, "input tag value 'v+'")):
             with pytest.raises(InvalidParameter, match=match):
                 flightlog.log_input(good, tags=tags)
     assert flightlog.get_run(active.info.run_id).inputs.dataset_inputs == []
