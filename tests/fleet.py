@@ -129,6 +129,19 @@ class Fleet:
         for shard in range(SHARDS):
             self.client.delete(shard_key(shard, "lease"))
 
+    def describe(self) -> str:
+        """Return what waits, who holds which shard, and how RQ sees its jobs."""
+        lines = [f"journals: {[path.name for path in self.segments]}"]
+        for shard in range(SHARDS):
+            known = {what: self.client.get(shard_key(shard, what)) for what in ("lease", "turn", "failures")}
+            entries: Any = self.client.xlen(shard_key(shard, "blocks"))
+            if entries or any(known.values()):
+                lines.append(f"shard {shard}: {entries} entries, {known}")
+        for key in self.keys("rq:job:*"):
+            told: Any = self.client.hgetall(key)
+            lines.append(f"{key!r}: {told.get(b'status')!r}")
+        return "\n".join([*lines, *map(repr, self.keys("rq:worker:*"))])
+
     def restart_empty(self) -> None:
         """Kill Redis and start it without its memory."""
         self.server.kill()
@@ -156,6 +169,8 @@ def fleet_of(server: RedisServer, folder: Path) -> Iterator[Fleet]:
     try:
         yield fleet
     finally:
+        with suppress(redis.RedisError):
+            sys.stderr.write(f"{fleet.describe()}\n")
         fleet.close()
         with suppress(FileNotFoundError):
             sys.stderr.write((folder / "workers.log").read_text(errors="replace")[-20_000:])  # pytest shows it when the test has failed

@@ -139,7 +139,8 @@ def drain(shard: int) -> int:
         return 0
     try:
         return _drain(shard, lease)
-    except Exception:
+    except Exception as error:
+        log.error("shard %d could not be drained now: %s", shard, error)
         lease.hold()
         raise
     except BaseException:

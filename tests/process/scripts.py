@@ -53,13 +53,13 @@ def calls_returned() -> int:
     return int.from_bytes(path.read_bytes(), "little") if path.exists() else 0
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], object], what: str | Callable[[], str], seconds: float = PATIENCE) -> None:
     """Wait until a condition holds. Raises `AssertionError` with `what` was waited for."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain until {what}")
+            raise AssertionError(f"waited {seconds:g} s in vain until {what if isinstance(what, str) else what()}")
         pause.wait(0.01)
 
 
