@@ -107,13 +107,18 @@ class Producer:
     def _close_journal(self, journal: Journal) -> None:
         """Close a journal, without our lock: a signal handler may want that while its thread holds the journal's.
 
-        Only so many files of closed journals stay open: in a script of thousands of runs the system would run out of them.
+        Only so many files of closed journals stay open: in a script of thousands of runs the system would run out of them. To unmap one
+        takes longer than all else of a short run, so `prepare` does that in the background as a rule.
         """
         journal.close()
         if journal not in self._closing:
             self._closing.append(journal)
-        while len(self._closing) > MAX_OPEN:
-            self._closing.pop(0).release()
+        self._release_down_to(4 * MAX_OPEN)
+
+    def _release_down_to(self, count: int) -> None:
+        while len(self._closing) > count:
+            with suppress(IndexError):  # another thread was quicker
+                self._closing.pop(0).release()
 
     def log_metric(self, run_id: str, key: str, value: Any, timestamp: Any = None, step: Any = None) -> RunOperations:  # noqa: ANN401 - checked by the recorder
         """Record one metric of a run."""
@@ -262,19 +267,31 @@ class Producer:
             for source, path in files:
                 taken.append((snapshots.snapshot_file(source, self.location.spool), path))
         except BaseException:
-            for snapshot, _ in taken:
-                snapshots.drop_snapshot(snapshot.name, self.location.spool)
+            self._drop_snapshots(taken)
             raise
         return self._log_snapshots(run_id, taken)
+
+    def _drop_snapshots(self, taken: Sequence[tuple[snapshots.Snapshot, str]]) -> None:
+        for snapshot, _ in taken:
+            snapshots.drop_snapshot(snapshot.name, self.location.spool)
 
     def _log_snapshots(self, run_id: str, taken: list[tuple[snapshots.Snapshot, str]]) -> RunOperations:
         recorder = self.recorder(run_id)
         sequence = recorder.journal.sequence - 1
-        for item, path in taken:
-            self.awaited.add(run_id, path, item.name)
+        names: list[str] = []
+        for index, (item, path) in enumerate(taken):
             event = e.ArtifactLogged(time=monotone_ms(), path=path, size=item.size, snapshot=item.name, sha256=item.sha256)
-            sequence = recorder.event(event)
-        names = [item.name for item, _ in taken]
+            try:
+                recorded = recorder.event(event)
+            except BaseException:
+                self._drop_snapshots(taken[index:])
+                raise
+            if recorded < 0:  # the spool is full: nobody will ever speak of this copy
+                self._drop_snapshots([(item, path)])
+                continue
+            self.awaited.add(run_id, path, item.name)
+            names.append(item.name)
+            sequence = recorded
         return RunOperations([(self, recorder.journal, sequence)], [(self, names)])
 
     def _record(self, subject: str, event: type[e.Event], /, **fields: Any) -> RunOperations:  # noqa: ANN401 - fields of the event
@@ -291,7 +308,7 @@ class Producer:
     def wait(self, journal: Journal, sequence: int, timeout: float | None = None) -> None:
         """Wait until the store has committed an event. Raises what the store said of it, or `NotCommitted`."""
         timeout = self.settings.sync_timeout if timeout is None else timeout
-        if not self._wait_until(lambda: journal.committed > sequence, timeout):
+        if not self.wait_until(lambda: journal.committed > sequence, timeout):
             raise NotCommitted(
                 f"event {sequence} of {journal.subject} was not committed within {timeout:g} s; "
                 f"events are safe in the journal and {self.how_to_file()}"
@@ -305,7 +322,7 @@ class Producer:
 
         Without a timeout it waits as long as a worker is at it and nothing goes wrong.
         """
-        while not self._wait_until(lambda: self.awaited.is_settled(names), self.settings.sync_timeout if timeout is None else timeout):
+        while not self.wait_until(lambda: self.awaited.is_settled(names), self.settings.sync_timeout if timeout is None else timeout):
             if timeout is not None or not self.can_arrive:
                 break
         left = self.awaited.unstored(names)
@@ -320,15 +337,22 @@ class Producer:
     def settle_artifacts(self, timeout: float, run_id: str | None = None) -> bool:
         """Wait until no artifact of this process, or of a run, waits for its turn, at most `timeout` seconds; say whether it is so."""
         names = self.awaited.names(run_id)
-        return self._wait_until(lambda: self.awaited.is_settled(names), timeout)
+        return self.wait_until(lambda: self.awaited.is_settled(names), timeout)
 
     def settle(self, timeout: float) -> bool:
         """Wait until the store has committed everything recorded so far, at most `timeout` seconds; say whether it has."""
         wanted = [(journal, journal.sequence) for journal in self._journals()]
-        return self._wait_until(lambda: all(journal.committed >= sequence for journal, sequence in wanted), timeout)
+        return self.wait_until(lambda: all(journal.committed >= sequence for journal, sequence in wanted), timeout)
 
-    def _wait_until(self, done: Any, timeout: float) -> bool:  # noqa: ANN401 - a condition
-        """Poll the words that the worker writes into the journals' headers: shared memory has no event to wait for."""
+    def holds(self, run_id: str) -> bool:
+        """Say whether a journal of a run lies in the spool: the store may not have heard of the run yet."""
+        return self._spool.holds(run_id)
+
+    def wait_until(self, done: Callable[[], bool], timeout: float) -> bool:
+        """Wait until a condition holds, at most `timeout` seconds; say whether it does. Calls a worker meanwhile.
+
+        Polls the words that the worker writes into the journals' headers: shared memory has no event to wait for.
+        """
         if done():
             return True
         deadline = time.monotonic() + timeout
@@ -376,6 +400,7 @@ class Producer:
         """Have room ready in all journals."""
         for journal in self._journals():
             journal.prepare()
+        self._release_down_to(MAX_OPEN)
 
     def tend(self) -> None:
         """Do what is slow for all journals, and see that a worker is there for what is not committed."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from flightlog.producer.caretaker import Caretaker
 from flightlog.schema.entities import Experiment, Run
-from flightlog.schema.names import TRACKING_VARIABLE
 from flightlog.schema.settings import Location, Settings, locate
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from flightlog.producer.run import ActiveRun
 
 
+TRACKING_VARIABLES = ("FLIGHTLOG_TRACKING_URI", "MLFLOW_TRACKING_URI")
 RUN_ID_VARIABLES = ("FLIGHTLOG_RUN_ID", "MLFLOW_RUN_ID")
 EXPERIMENT_VARIABLES = ("FLIGHTLOG_EXPERIMENT_NAME", "FLIGHTLOG_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_ID")
 """What would win over, or contradict, the name that `choose_experiment` leaves to children."""
@@ -90,6 +90,8 @@ class Context:
         """The environment, read when it is first needed."""
         if self._settings is None:
             self._settings = Settings.from_environ(os.environ)
+            if self.synchronous is None and not self._settings.asynchronous:
+                self.synchronous = True  # so that a log call need look at this alone
             if self._settings.logging_level is not None:
                 logging.getLogger("flightlog").setLevel(self._settings.logging_level.upper())
         return self._settings
@@ -123,10 +125,10 @@ class Context:
     @staticmethod
     def _tell_children(tracking_uri: str | None) -> None:
         """Leave the choice of a store to the processes that this one starts."""
-        if tracking_uri is None:
-            os.environ.pop(TRACKING_VARIABLE, None)
-        else:
-            os.environ[TRACKING_VARIABLE] = tracking_uri
+        for name in TRACKING_VARIABLES:
+            os.environ.pop(name, None)
+        if tracking_uri is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
 
     @property
     def location(self) -> Location:

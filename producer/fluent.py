@@ -6,7 +6,9 @@ for the commit and raises what the store said; `synchronous=False` returns a `Ru
 
 from __future__ import annotations
 
+import os
 import posixpath
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flightlog.producer import lifecycle
-from flightlog.producer.context import active_runs, context, last_run_id
+from flightlog.producer.context import Lookup, active_runs, context, last_run_id
 from flightlog.producer.default_tags import default_tags
 from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
 from flightlog.producer.experiments import experiment_by_id, experiment_by_name, experiment_of_run
@@ -23,7 +25,7 @@ from flightlog.producer.run import ActiveRun
 from flightlog.producer.system import switches
 from flightlog.schema.artifact_paths import check_artifact_path
 from flightlog.schema.entities import Experiment, LifecycleStage, Run, RunStatus
-from flightlog.schema.errors import FlightlogException, InvalidParameter, StoreUnavailable
+from flightlog.schema.errors import FlightlogException, InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import new_run_id
 from flightlog.schema.limits import check_run_id
 from flightlog.schema.names import NOTE_TAG, PARENT_TAG, RUN_NAME_TAG
@@ -79,7 +81,7 @@ def start_run(
     Makes no round trip for a new run, unless its experiment is given by an id that this process does not know. `log_system_metrics` has
     the machine's figures logged in the background; None leaves that to `enable_system_metrics_logging`.
     """
-    stack = active_runs.get()
+    stack = _under_way()
     if stack and not nested:
         raise FlightlogException(_already_active(stack[-1]))
     sampled = switches.is_wanted(log_system_metrics)
@@ -89,7 +91,7 @@ def start_run(
     else:
         parent = _parent(stack, parent_run_id)
         run = _start(experiment_id, run_name, _start_tags(tags, description, parent, run_name))
-    active_runs.set((*stack, run))
+    active_runs.set((*active_runs.get(), run))
     last_run_id.set(run.info.run_id)
     lifecycle.own(run)
     if sampled:
@@ -110,6 +112,12 @@ def attach(run_id: str, log_system_metrics: bool | None = None) -> ActiveRun:
     if sampled:
         switches.watch(run, attached=True)
     return run
+
+
+def _under_way() -> tuple[ActiveRun, ...]:
+    """Return the active runs of this thread; those of the process that it was forked from, or of another thread, are left out."""
+    home = (os.getpid(), threading.get_ident())
+    return tuple(run for run in active_runs.get() if run.home == home and not run.ended)
 
 
 def _already_active(run: ActiveRun) -> str:
@@ -180,10 +188,16 @@ def _known_run(run_id: str) -> Run:
     if context.lookup is None:
         return unread
     try:
-        run = context.lookup.run(run_id)
+        run = _looked_up(run_id)
+    except NotFound:
+        if not context.producer.holds(run_id):
+            raise
+        lifecycle.warn_once(f"run {run_id} is resumed without reading it: it is not in the store yet, and no worker files it now")
+        return unread
     except StoreUnavailable as error:
         lifecycle.warn_once(f"run {run_id} is resumed without reading it, because the store cannot be reached: {error}")
         return unread
+    context.producer.known.stage_run(run_id, run.info.lifecycle_stage)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         raise FlightlogException(f"cannot resume run {run_id}: it is deleted; restore it with restore_run first")
     chosen = context.experiment_id
@@ -192,6 +206,29 @@ def _known_run(run_id: str) -> Run:
             f"run {run_id} belongs to experiment {run.info.experiment_id}, and the active experiment is {chosen}; call set_experiment first"
         )
     return Run(replace(run.info, status="RUNNING", status_reason=None), run.data, run.inputs, run.outputs)
+
+
+def _looked_up(run_id: str) -> Run:
+    """Return a run as the store knows it. One that another process has just begun on this machine is waited for."""
+    found: list[Run] = []
+
+    def is_filed() -> bool:
+        try:
+            found.append(_lookup().run(run_id))
+        except NotFound:
+            return False
+        return True
+
+    producer = context.producer
+    if not is_filed() and producer.holds(run_id) and producer.can_arrive:
+        producer.wait_until(is_filed, producer.settings.sync_timeout)
+    return found[-1] if found else _lookup().run(run_id)
+
+
+def _lookup() -> Lookup:
+    if context.lookup is None:
+        raise StoreUnavailable("there is nobody here who reads the store")
+    return context.lookup
 
 
 def end_run(status: str = "FINISHED") -> None:
@@ -391,8 +428,11 @@ def log_figure(figure: Any, artifact_file: str, *, save_kwargs: Mapping[str, Any
 def get_artifact_uri(artifact_path: str | None = None) -> str:
     """Return the URI of the active run's artifacts, or of one of them."""
     run = _active()
+    root = run.info.artifact_uri or _looked_up(run.info.run_id).info.artifact_uri
+    if root is None:
+        raise StoreUnavailable(f"where the artifacts of run {run.info.run_id} are is not known before the store has heard of its start")
     inside = check_artifact_path(artifact_path)
-    return posixpath.join(str(run.info.artifact_uri), inside) if inside else str(run.info.artifact_uri)
+    return posixpath.join(root, inside) if inside else root
 
 
 def flush_async_logging() -> None:

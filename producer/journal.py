@@ -314,8 +314,13 @@ class Journal:
             self.prepare()
         self._settle_retired(sync=True)
         segment, position = self._segment, self._position
-        if segment is not None and not self._closed:
+        if segment is None or self._closed:
+            return
+        try:
             segment.sync(self._worth_syncing(position))
+        except ValueError:  # its map is gone: the journal was closed and released just now
+            if not self._closed:
+                raise
 
     def say_alive(self, after: float) -> None:
         """Append a heartbeat when nothing was appended for so many seconds, as far as the calls of this method have seen.

@@ -70,7 +70,11 @@ class Known:
         else:
             self._deleted_runs.discard(run_id)
 
+    def is_run_deleted(self, run_id: str) -> bool:
+        """Say whether a run is known to be deleted."""
+        return run_id in self._deleted_runs
+
     def check_active(self, run_id: str) -> None:
         """Raise `InvalidParameter` for a run that is known to be deleted."""
-        if run_id in self._deleted_runs:
+        if self.is_run_deleted(run_id):
             raise InvalidParameter(f"run {run_id} is deleted and cannot be changed; restore it with restore_run first")

@@ -133,7 +133,8 @@ def _wrap_excepthook() -> None:
     previous = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        hooks.note(*verdict(error))
+        if not (hasattr(sys, "ps1") or sys.flags.interactive):  # a console goes on after this
+            hooks.note(*verdict(error))
         previous(kind, error, trace)
 
     sys.excepthook = excepthook

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flightlog.producer import lifecycle
 from flightlog.producer.context import active_runs, context, last_run_id
 from flightlog.schema.entities import Run
+from flightlog.schema.errors import FlightlogException
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,6 +30,8 @@ class ActiveRun(Run):
         super().__init__(run.info, run.data, run.inputs, run.outputs)
         self.producer = producer
         self.owner = os.getpid() if owned else None
+        self.home = (os.getpid(), threading.get_ident())
+        """Where it was started: elsewhere it does not keep others from starting a run."""
         self.ended = False
         self.sampler: Sampler | None = None
         """What logs system metrics to the run by this handle."""
@@ -52,8 +56,16 @@ class ActiveRun(Run):
         stack = active_runs.get()
         if any(run is self for run in stack):
             active_runs.set(tuple(run for run in stack if run is not self))
-            lifecycle.end(self, *lifecycle.verdict(error))
+            self._end(error)
         return kind is None
+
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            lifecycle.end(self, *lifecycle.verdict(error))
+        except FlightlogException as fault:
+            if error is None:
+                raise
+            lifecycle.warn_once(f"the end of run {self.info.run_id} is not confirmed: {fault}")  # what ended the block counts more
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _attach, (self.producer.location.tracking_uri, Run(self.info, self.data))

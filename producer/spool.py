@@ -45,6 +45,10 @@ class Spool:
         self._used += capacity
         return segment
 
+    def holds(self, subject: str) -> bool:
+        """Say whether a journal of a run or experiment lies here. Reads the head of every segment."""
+        return any(_subject(path) == subject for path in self.folder.glob(f"*{frames.SUFFIX}"))
+
     def tend(self) -> None:
         """Measure the folder once in a while: workers free what the store has."""
         if self._measured is not None and time.monotonic() - self._measured > MEASURE_EVERY:
@@ -54,6 +58,13 @@ class Spool:
         self._used = sum(_size(entry) for entry in os.scandir(self.folder) if entry.name.endswith(frames.SUFFIX))
         self._measured = time.monotonic()
         return self._used
+
+
+def _subject(path: Path) -> str | None:
+    try:
+        return frames.read_header(path)[0].subject
+    except (OSError, frames.NotASegment, frames.NewerVersion):  # freed just now, or a worker's business
+        return None
 
 
 def _size(entry: os.DirEntry[str]) -> int:

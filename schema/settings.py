@@ -239,11 +239,11 @@ def _located(uri: str, settings: Settings, base: Path) -> Location:
             artifact_root=_root(settings.artifact_root, base) or str(folder / "artifacts"),
         )
     if scheme in DATABASE_SCHEMES:
-        folder = (base / DEFAULT_FOLDER).resolve()
+        folder, url = (base / DEFAULT_FOLDER).resolve(), _absolute_sqlite(uri, base)
         return Location(
-            tracking_uri=uri,
-            database_url=_absolute_sqlite(uri, base),
-            spool=_own_spool(settings.spool or str(folder), base, uri),
+            tracking_uri=url,
+            database_url=url,
+            spool=_own_spool(settings.spool or str(folder), base, url),
             artifact_root=_root(settings.artifact_root, base) or str(folder / "artifacts"),
         )
     known = ", ".join(("a path", "file:", *(f"{name}:" for name in DATABASE_SCHEMES)))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from flightlog.schema.errors import FlightlogException
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts import local_root, open_artifacts
@@ -46,7 +47,7 @@ class CopiedArtifacts:
         run_id, uri, artifact = item
         try:
             is_stored = self._store(run_id, uri, artifact)
-        except OSError as error:
+        except (OSError, FlightlogException) as error:
             log.warning("artifact %r of run %s cannot be copied now: %s", artifact.path, run_id, error)
             is_stored = False
         if is_stored:

@@ -40,7 +40,7 @@ class Pauses:
             pause = self._pauses.setdefault(place, _Pause(0, 0.0, now))
             if now >= pause.until:
                 pause.attempts += 1
-                pause.until = now + min(FIRST * 2 ** (pause.attempts - 1), LAST) * random.uniform(0.75, 1.0)
+                pause.until = now + min(FIRST * 2 ** min(pause.attempts - 1, 20), LAST) * random.uniform(0.75, 1.0)
             return pause.attempts, max(pause.until - now, 0.0)
 
     def went_well(self, place: str) -> None:

@@ -19,6 +19,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from flightlog.schema.artifact_notes import ArtifactNote, note_path, note_text
+from flightlog.schema.artifact_paths import check_artifact_file
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import ArtifactDamaged, InvalidParameter
 from flightlog.schema.fold import ArtifactState
@@ -199,16 +200,13 @@ class Uploads:
         _, uri, artifact = item
         if not _SNAPSHOT.fullmatch(artifact.snapshot):
             raise InvalidParameter(f"snapshot {artifact.snapshot[:100]!r} must be the name of a file in the spool, 32 hexadecimal digits")
-        snapshot, repository = self._folder / artifact.snapshot, open_artifacts(uri)
-        if snapshot.is_file():
-            sha256 = _checked(snapshot, artifact)
-            repository.put(snapshot, artifact.path, sha256)
-            return replace(artifact, sha256=sha256)
-        try:
-            return artifact if repository.size(artifact.path) == artifact.size else None  # moved there just before a crash
-        except OSError as error:
-            log.debug("artifact %r, whose snapshot is not here, cannot be looked for: %s", artifact.path, error)
+        repository, path = open_artifacts(uri), check_artifact_file(artifact.path)
+        snapshot = self._folder / artifact.snapshot
+        if not snapshot.is_file():
             return None
+        sha256 = _checked(snapshot, artifact)
+        repository.put(snapshot, path, sha256)
+        return replace(artifact, sha256=sha256)
 
     def _failure(self, run_id: str, place: str, artifact: ArtifactState, error: Exception) -> Outcome:
         reason = f"{type(error).__name__}: {error}"[:MAX_REASON]

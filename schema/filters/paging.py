@@ -20,7 +20,7 @@ from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.filters.nodes import Field, OrderKey
 
 MAX_RESULTS = 50_000
-TEXT_LENGTH = 250
+TEXT_LENGTH = 256
 """Texts are sorted by this many of their first characters, which keeps a token short."""
 
 PRESENT, NAN, MISSING = 0, 1, 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -396,7 +397,11 @@ class Client:
     def _check_known(self, run_id: str) -> None:
         """Raise `NotFound` for a run that neither this process nor the store knows, `InvalidParameter` for one known to be deleted."""
         self._check_there(run_id)
-        self._producer.known.check_active(run_id)
+        known = self._producer.known
+        if known.is_run_deleted(run_id):  # as far as this process knows: others may have restored it
+            with suppress(StoreUnavailable):
+                known.stage_run(run_id, self.get_run(run_id).info.lifecycle_stage)
+        known.check_active(run_id)
 
     def _check_there(self, run_id: str) -> None:
         known = self._producer.known

@@ -73,11 +73,12 @@ def record_table(client: Client, producer: Producer, run_id: str, data: dict[str
 
 def _wait_for_earlier_rows(producer: Producer, run_id: str, artifact_file: str) -> None:
     """Wait until what this process logged of a run before is stored: a table that is read too early would lose rows."""
-    timeout = producer.settings.sync_timeout
-    if not producer.settle_artifacts(timeout, run_id):
+    producer.settle_artifacts(producer.settings.sync_timeout, run_id)
+    left = [item for item in producer.awaited.unstored(run_id=run_id) if item.path == artifact_file]
+    if left:
         raise NotCommitted(
-            f"table {artifact_file!r} of run {run_id} cannot be appended to: artifacts that were logged before are not stored after "
-            f"{timeout:g} s; they {producer.how_to_file()}"
+            f"table {artifact_file!r} of run {run_id} cannot be appended to, because its earlier rows are not stored yet"
+            f"{f' ({left[0].reason})' if left[0].reason else ''}; {producer.how_to_retry(run_id)}"
         )
 
 

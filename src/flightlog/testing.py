@@ -69,6 +69,7 @@ def capture(*, strict: bool = True) -> Iterator[Captured]:
     """
     opening = _MemoryOpening(_Sink(MemoryStore(), strict=strict))
     environment, warned = _variables(), lifecycle.hooks.warned
+    outcome = lifecycle.hooks.status, lifecycle.hooks.reason
     lifecycle.hooks.warned = set()
     try:
         _hide()
@@ -76,6 +77,7 @@ def capture(*, strict: bool = True) -> Iterator[Captured]:
             yield from _until_the_end(opening)
     finally:
         lifecycle.hooks.warned = warned
+        lifecycle.hooks.status, lifecycle.hooks.reason = outcome
         _put_back(environment)
 
 

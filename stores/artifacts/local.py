@@ -12,7 +12,7 @@ from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.stores.artifacts.base import Told
 from flightlog.stores.artifacts.checksums import CHUNK, check_sha256, copy_hashed
-from flightlog.stores.artifacts.partial import PARTIAL, written_whole
+from flightlog.stores.artifacts.partial import is_partial, written_whole
 
 
 class LocalArtifacts:
@@ -22,12 +22,14 @@ class LocalArtifacts:
         self._root = root
 
     def put(self, source: Path, path: str, sha256: str | None = None) -> None:
-        """See `ArtifactRepository.put`. Moves the source where both are on one file system."""
-        target = self._place(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        """See `ArtifactRepository.put`. Copies nothing where both are on one file system.
+
+        The source stays until whoever gave it has told that it is stored: a process that is killed before finds it again.
+        """
         try:
-            source.replace(target)
-        except OSError:  # another file system, or the target cannot be replaced: then the copy says so
+            with written_whole(self._place(path)) as partial:
+                os.link(source, partial)
+        except OSError:  # another file system, or one without links, or the target cannot be replaced: then the copy says so
             self.copy(source, path, sha256)
 
     def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
@@ -46,7 +48,7 @@ class LocalArtifacts:
         if not folder.is_dir():
             return []
         with os.scandir(folder) as entries:
-            found = [_info(entry, inside) for entry in entries if not entry.name.endswith(PARTIAL)]
+            found = [_info(entry, inside) for entry in entries if not is_partial(entry.name)]
         return sorted((info for info in found if info is not None), key=lambda info: info.path)
 
     def size(self, path: str) -> int | None:

@@ -31,6 +31,11 @@ MAX_PARTS = 10_000
 THREADS = 8
 STALE = timedelta(days=1)
 """An upload to the same key that was begun so long ago is nobody's any more."""
+PASSING_CODES = frozenset(
+    "InternalError ServiceUnavailable SlowDown RequestTimeout RequestTimeTooSkewed Throttling ThrottlingException RequestLimitExceeded "
+    "TooManyRequests OperationAborted BandwidthLimitExceeded RequestThrottled ExpiredToken TokenRefreshRequired".split()
+)
+"""What S3 says when the same request may go well later."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,12 @@ class Plan:
     def length(self, number: int) -> int:
         """Return how many bytes a part has."""
         return min(self.part_size, self.size - (number - 1) * self.part_size)
+
+
+def may_pass(response: Any) -> bool:  # noqa: ANN401 - boto3's answer
+    """Say whether the request that was answered so may go well later."""
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or status == 429 or response.get("Error", {}).get("Code") in PASSING_CODES
 
 
 class Multipart:
@@ -169,8 +180,8 @@ class Multipart:
         """Leave an upload to whoever goes on with it; abort one with which nobody can."""
         from botocore.exceptions import ClientError  # noqa: PLC0415 - an extra
 
-        is_refused = isinstance(error, ClientError) and error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) < 429
-        if self._memo is None or is_refused:
+        is_refused = isinstance(error, ClientError) and not may_pass(error.response)
+        if self._memo is None or is_refused or not self._source.exists():
             self._abort(self._plan.bucket, self._plan.key, upload_id)
             self._forget()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from flightlog.stores.artifacts import open_artifacts
 from flightlog.stores.artifacts.base import ArtifactRepository
@@ -37,7 +37,7 @@ def remove(run_id: str, artifact_uri: str, paths: Collection[str]) -> None:
 
 
 def _files(repository: ArtifactRepository, run_id: str, artifact_uri: str, paths: Collection[str]) -> Iterator[str]:
-    if run_id in unquote(urlsplit(artifact_uri).path).split("/"):
+    if run_id in unquote(artifact_uri.partition("://")[2] or artifact_uri).split("/"):
         yield from all_files(repository)
     else:
         yield from (path for path in paths if repository.size(path) is not None)

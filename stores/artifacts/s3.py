@@ -13,14 +13,14 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.stores.artifacts.base import ArtifactsUnavailable, Told
 from flightlog.stores.artifacts.checksums import check_sha256, copy_hashed, sha256_of
-from flightlog.stores.artifacts.multipart import PART, Destination, Multipart
+from flightlog.stores.artifacts.multipart import PART, Destination, Multipart, may_pass
 from flightlog.stores.artifacts.partial import written_whole
 
 if TYPE_CHECKING:
@@ -37,21 +37,16 @@ ATTEMPTS = 5
 """So often boto3 asks, with growing pauses, before it gives up; then the worker waits and tries again."""
 SHA256 = "sha256"
 """The name of the object's metadata that holds its checksum."""
-PASSING_CODES = frozenset(
-    "InternalError ServiceUnavailable SlowDown RequestTimeout RequestTimeTooSkewed Throttling ThrottlingException RequestLimitExceeded "
-    "TooManyRequests OperationAborted BandwidthLimitExceeded RequestThrottled ExpiredToken TokenRefreshRequired".split()
-)
-"""What S3 says when the same request may go well later."""
 
 
 class S3Artifacts:
     """The files of one run under a key prefix. Credentials, region and endpoint are found as boto3 finds them."""
 
     def __init__(self, uri: str) -> None:
-        parts = urlsplit(uri)
-        if not parts.netloc:
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        if not bucket:
             raise InvalidParameter(f"artifact URI {uri!r} names no bucket; it must be s3://bucket/prefix")
-        self._uri, self._bucket, self._prefix = uri, parts.netloc, unquote(parts.path).strip("/")
+        self._uri, self._bucket, self._prefix = uri, bucket, unquote(prefix).strip("/")
         self._client = client(os.getpid())
 
     def put(self, source: Path, path: str, sha256: str | None = None) -> None:
@@ -143,7 +138,7 @@ class S3Artifacts:
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
                 raise NotFound(f"{self._uri} has no such object: {error}") from error
-            raise self._translated(error, passes=_may_pass(error.response)) from error
+            raise self._translated(error, passes=may_pass(error.response)) from error
         except (BotoCoreError, Boto3Error) as error:
             raise self._translated(error, passes=_is_no_connection(error)) from error
 
@@ -165,11 +160,6 @@ def _stream(answer: GetObjectOutputTypeDef, target: Path, told: Told | None) -> 
             return copy_hashed(answer["Body"], writing, told)  # type: ignore[arg-type]  # a body is read like a file
     except HTTPError as error:
         raise ArtifactsUnavailable(f"the connection was lost while {target.name} was fetched: {error}") from error
-
-
-def _may_pass(response: Any) -> bool:  # noqa: ANN401 - boto3's answer
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return status >= 500 or status == 429 or response.get("Error", {}).get("Code") in PASSING_CODES
 
 
 def _is_no_connection(error: Exception) -> bool:

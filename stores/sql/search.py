@@ -203,16 +203,21 @@ def _order_by(columns: Sequence[SortColumn], order: Sequence[OrderKey]) -> Itera
 
 
 def _after(columns: Sequence[SortColumn], order: Sequence[OrderKey], start: Position) -> Condition:
-    """Return what holds for the rows that come after a position: a later first key, or an equal one and a later second, and so on."""
-    after: Condition = false()
-    for column, key, (rank, value) in reversed(list(zip(columns, order, start, strict=True))):
+    """Return what holds for the rows that come after a position: a later first key, or an equal one and a later second, and so on.
+
+    The alternatives stand side by side: SQLite cannot parse twenty that are nested.
+    """
+    equal: list[Condition] = []
+    after: list[Condition] = [false()]
+    for column, key, (rank, value) in zip(columns, order, start, strict=True):
         compare = operator.gt if key.ascending else operator.lt
         same_rank, later_rank = _compare_rank(column.rank, rank)
-        if column.value is None or rank != PRESENT:
-            after = or_(later_rank, and_(same_rank, after))
-        else:
-            after = or_(later_rank, and_(same_rank, or_(compare(column.value, value), and_(column.value == value, after))))
-    return after
+        after.append(and_(*equal, later_rank))
+        equal.append(same_rank)
+        if column.value is not None and rank == PRESENT:
+            after.append(and_(*equal, compare(column.value, value)))
+            equal.append(column.value == value)
+    return or_(*after)
 
 
 def _not_before(column: SortColumn, key: OrderKey, start: SortValue) -> Condition:

@@ -17,6 +17,8 @@ def check_free(path: Path, *, force: bool) -> None:
     """Raise `InvalidParameter` for a file that is there, unless it may be overwritten."""
     if path.is_dir():
         raise InvalidParameter(f"{path} is a folder; give the name of a file")
+    if path.exists() and not path.is_file():
+        raise InvalidParameter(f"{path} is no ordinary file; give the name of one, or - for stdout")
     if path.exists() and not force:
         raise InvalidParameter(f"{path} is there already; --force overwrites it")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from flightlog import columnar
 from flightlog.cli import output, places, plots, searches
 from flightlog.cli.options import AsJson, FromStep, Keys, Sample, ToStep, TrackingUri
 from flightlog.cli.output import Column, counted
@@ -110,8 +111,8 @@ def _write_points(form: Form, store: RunReader, runs: Sequence[Run], keys: Seque
         return
     found = [
         {"run_id": run_id, "key": key, "step": part.step.tolist(), "timestamp": part.timestamp.tolist(), "value": part.value.tolist()}
-        for batch in batches
-        for run_id, key, part in batch
+        for run_id, parts in columnar.arrays(batches).items()
+        for key, part in parts.items()
     ]
     output.print_json({"histories": found})
 

@@ -37,7 +37,7 @@ class CsvRows:
     """Rows as CSV, with a line of headings. None is empty; other numbers are written so that they are read back the same."""
 
     def __init__(self, file: IO[str], columns: Sequence[str]) -> None:
-        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer = csv.writer(file, lineterminator="\r\n")  # RFC 4180, and what makes it quote a lone carriage return
         self._writer.writerow(columns)
 
     def write(self, rows: Iterable[Row]) -> None:

@@ -14,6 +14,7 @@ from urllib.request import urlopen
 
 from flightlog.data.dataset_source import DatasetSource
 from flightlog.schema.errors import InvalidParameter
+from flightlog.stores.artifacts.partial import written_whole
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,16 +48,16 @@ class HTTPDatasetSource(DatasetSource):
             folder = Path(dst_path or tempfile.mkdtemp())
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / self._file_name(response.headers.get("Content-Disposition", ""))
-            with path.open("wb") as target:
+            with written_whole(path) as partial, partial.open("wb") as target:
                 shutil.copyfileobj(response, target)
+                if response.length:
+                    raise OSError(f"{self._url} ended {response.length:,} bytes before its end; load it again")
         return str(path)
 
     def _file_name(self, disposition: str) -> str:
         """Return the name that the server gives the file, or that it has in the URL."""
         given = re.search(r"filename=\s*(\"[^\"]*\"|[^;]+)", disposition)
-        if given is None:
-            return posixpath.basename(urlsplit(self._url).path) or "dataset_source"
-        name = given[1].strip("\"' ")
+        name = given[1].strip("\"' ") if given else posixpath.basename(urlsplit(self._url).path) or "dataset_source"
         if name in ("", ".", "..") or "/" in name or "\\" in name:
             raise InvalidParameter(f"the server at {self._url!r} names the file {name!r}, which is no plain name; it is not stored")
         return name

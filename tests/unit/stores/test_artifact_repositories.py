@@ -79,7 +79,7 @@ def test_lists_show_neither_links_nor_what_is_no_file(root: Path, tmp_path: Path
     (root / "nowhere").symlink_to(root / "nothing")
     (root / "key").symlink_to(tmp_path / "secret" / "key")
     os.mkfifo(root / "pipe")
-    (root / ".a.txt.0.partial").touch()
+    (root / f".flightlog-{'0' * 32}.partial").touch()
     assert list(all_files(LocalArtifacts(root))) == ["a.txt"]
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
 
 from contracts.facts import OTHER_WRITER, RUN, block, started
 from flightlog.schema.artifact_notes import ArtifactNote, read_note
+from flightlog.schema.errors import StoreUnavailable
 from flightlog.schema.events import ArtifactLogged
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts.base import ArtifactsUnavailable
-from flightlog.stores.base import PendingArtifact
+from flightlog.stores.base import Outcome, PendingArtifact
 from flightlog.stores.memory import MemoryStore
 from flightlog.worker.upload_thread import UploadThread
 from flightlog.worker.uploads import THREADS, Uploads
@@ -82,13 +83,34 @@ def test_an_artifact_that_can_never_be_stored_fails_alone(
     assert [item.state for item in store.artifacts("b" * 32)] == ["stored"]
 
 
-@pytest.mark.parametrize(("size", "state"), [(4, "stored"), (5, "pending")])
-def test_an_artifact_that_was_moved_before_a_crash_is_found(tmp_path: Path, root: Path, store: MemoryStore, size: int, state: str) -> None:
+def test_an_older_file_at_the_path_is_never_taken_for_an_artifact_whose_copy_is_elsewhere(
+    tmp_path: Path, root: Path, store: MemoryStore
+) -> None:
     root.mkdir()
-    (root / "a.txt").write_text("mine")
-    store.apply([block(RUN, started(artifact_uri=str(root)), _logged("a.txt", size=size))])
+    (root / "a.txt").write_text("older")
+    store.apply([block(RUN, started(artifact_uri=str(root)), _logged("a.txt", size=5))])
     Uploads(tmp_path, store).sweep()
-    assert [item.state for item in store.artifacts(RUN)] == [state]
+    assert [item.state for item in store.artifacts(RUN)] == ["pending"]
+
+
+class Away(MemoryStore):
+    """A store that cannot be told of artifacts."""
+
+    def settle_artifacts(self, outcomes: Sequence[Outcome]) -> None:
+        raise StoreUnavailable("away")
+
+
+def test_the_copy_stays_until_the_store_has_been_told(tmp_path: Path, root: Path, store: MemoryStore) -> None:
+    away = Away()
+    for each in (away, store):
+        each.apply([block(RUN, started(artifact_uri=str(root)), _logged("a.txt"))])
+    _snapshot(tmp_path)
+    with pytest.raises(StoreUnavailable):
+        Uploads(tmp_path, away).run()
+    assert (root / "a.txt").is_file()
+    Uploads(tmp_path, store).run()
+    assert [item.state for item in store.artifacts(RUN)] == ["stored"]
+    assert list((tmp_path / "artifacts").iterdir()) == []
 
 
 class Counting(MemoryStore):
