@@ -99,8 +99,8 @@ MEANINGS = [
 """Whether RUN matches."""
 
 ORDERED = [
-    RunState("a", start_time=1, params={"p": "x" * 250 + "2"}, metrics={"m": summary("m", 5.0, 1.0), "m.max": summary("m.max", 0.0)}),
-    RunState("b", start_time=2, params={"p": "x" * 250 + "1"}, metrics={"m": summary("m", 3.0, 2.0)}),
+    RunState("a", start_time=1, params={"p": "x" * 256 + "2"}, metrics={"m": summary("m", 5.0, 1.0), "m.max": summary("m.max", 0.0)}),
+    RunState("b", start_time=2, params={"p": "x" * 256 + "1"}, metrics={"m": summary("m", 3.0, 2.0)}),
     RunState("c", start_time=3, params={"p": "X"}, end_time=5, metrics={"m": summary("m", math.nan, 3.0)}),
     RunState("d", start_time=3, params={"p": "é"}, metrics={"m": summary("m", math.nan)}),
     RunState("e", start_time=5, end_time=4),
