@@ -96,6 +96,13 @@ class Fleet:
         with self.store() as store:
             return len(store.metric_arrays(run_id, "loss"))
 
+    def known_of(self, run_id: str) -> str:
+        """Return what the store has of a run, for the message of a test that waits in vain."""
+        with self.store() as store:
+            points, blocks = len(store.metric_arrays(run_id, "loss")), list(store.ledger(run_id))
+            writers = [(item.writer, item.committed) for item in store.writers(run_id)]
+            return f"{points} points, dropped {store.dropped()}, writers {writers}, blocks {[(item.first_sequence, item.end) for item in blocks]}"
+
     def keys(self, pattern: str) -> list[Any]:
         """Return the keys in Redis of a pattern."""
         found: Any = self.client.keys(pattern)

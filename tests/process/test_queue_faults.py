@@ -78,7 +78,7 @@ psycopg.Copy.write_row = write_and_be_killed
 
 def _assert_whole(fleet: Fleet, run_id: str, count: int = COUNT) -> None:
     """Check that all points arrive, once, and that the journals are freed."""
-    wait_until(lambda: fleet.arrived(run_id) >= count, lambda: f"all points have arrived, and {fleet.arrived(run_id)} have")
+    wait_until(lambda: fleet.arrived(run_id) >= count, lambda: f"all points have arrived; the store has {fleet.known_of(run_id)}")
     wait_until(lambda: not fleet.segments, "the journals are freed")
     with fleet.store() as store:
         assert_unbroken(store.metric_arrays(run_id, "loss"), count)
