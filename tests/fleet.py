@@ -99,9 +99,14 @@ class Fleet:
     def known_of(self, run_id: str) -> str:
         """Return what the store has of a run, for the message of a test that waits in vain."""
         with self.store() as store:
-            points, blocks = len(store.metric_arrays(run_id, "loss")), list(store.ledger(run_id))
-            writers = [(item.writer, item.committed) for item in store.writers(run_id)]
-            return f"{points} points, dropped {store.dropped()}, writers {writers}, blocks {[(item.first_sequence, item.end) for item in blocks]}"
+            known = {
+                "points": len(store.metric_arrays(run_id, "loss")),
+                "dropped": store.dropped(),
+                "writers": [(item.writer, item.committed) for item in store.writers(run_id)],
+                "blocks": [(item.first_sequence, item.end) for item in store.ledger(run_id)],
+                "dead letters": [(item.sequence, item.count, item.reason, item.message) for item in store.dead_letters(run_id)],
+            }
+        return str(known)
 
     def keys(self, pattern: str) -> list[Any]:
         """Return the keys in Redis of a pattern."""
