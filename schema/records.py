@@ -215,15 +215,17 @@ def checksums(matrix: Bytes) -> npt.NDArray[np.uint32]:
     return result
 
 
-_tables: list[npt.NDArray[np.uint32]] = []
+_tables: dict[int, npt.NDArray[np.uint32]] = {}
 
 
 def _table(distance: int) -> npt.NDArray[np.uint32]:
-    """Return, for each byte value, what it adds to the checksum when `distance` bytes follow it."""
-    if not _tables:
+    """Return, for each byte value, what it adds to the checksum when `distance` bytes follow it.
+
+    Several threads may make the tables at once: each makes the same ones, and puts each in its own place.
+    """
+    if distance not in _tables:
         zero = zlib.crc32(b"\0")
-        _tables.append(np.array([zlib.crc32(bytes([value])) ^ zero for value in range(256)], np.uint32))
-    while len(_tables) <= distance:
-        last = _tables[-1]
-        _tables.append((last >> np.uint32(8)) ^ _tables[0][last & np.uint32(0xFF)])
+        table = _tables[0] = np.array([zlib.crc32(bytes([value])) ^ zero for value in range(256)], np.uint32)
+        for further in range(1, distance + 1):
+            table = _tables[further] = (table >> np.uint32(8)) ^ _tables[0][table & np.uint32(0xFF)]
     return _tables[distance]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgpack
+import numpy as np
+import numpy.typing as npt
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -152,3 +159,30 @@ def test_bytes_that_are_no_event_raise_only_the_decode_error(payload: bytes) -> 
         except DecodeError as error:
             reason = error.reason
         assert reason in {None, *REASONS}
+
+
+@pytest.fixture
+def eager_switching() -> Iterator[None]:
+    """Have threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("eager_switching")
+def test_threads_that_begin_at_once_make_the_same_checksums() -> None:
+    rows = [bytes((7 * index + column) % 256 for column in range(40)) for index in range(300)]
+    matrix, expected = np.frombuffer(b"".join(rows), np.uint8).reshape(300, 40), [zlib.crc32(row) for row in rows]
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(100):
+            records._tables.clear()
+            together = threading.Barrier(2)
+            made = [pool.submit(_after, together, matrix) for _ in range(2)]
+            assert [future.result().tolist() for future in made] == [expected, expected]
+            assert records.checksums(matrix).tolist() == expected
+
+
+def _after(together: threading.Barrier, matrix: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    together.wait()
+    return records.checksums(matrix)
