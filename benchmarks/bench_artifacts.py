@@ -19,10 +19,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
 import boto3
 from botocore.config import Config
@@ -32,6 +31,11 @@ import flightlog
 from flightlog.producer import doorbell
 from flightlog.producer.context import context
 from flightlog.schema.names import SNAPSHOTS
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+
+from process.scripts import wait_until
+from services import S3Server, running
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -76,25 +80,6 @@ def timed(work: Callable[[], object], folder: Path) -> float:
     return time.perf_counter() - start
 
 
-@contextmanager
-def s3_server() -> Iterator[str]:
-    """Give the URL of a private S3 endpoint."""
-    port = 5000 + os.getpid() % 20_000
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with suppress(OSError), urlopen(url):
-                break
-            time.sleep(0.1)
-        yield url
-    finally:
-        server.kill()
-        server.wait()
-
-
 def boto_seconds(client: S3Client, contents: list[bytes]) -> float:
     """Return how long 16 threads of boto3 take."""
     start = time.perf_counter()
@@ -110,9 +95,8 @@ def worker() -> Iterator[None]:
     command = [sys.executable, "-m", "flightlog.worker.main", "--spool", str(location.spool), "--tracking-uri", location.tracking_uri]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        while not doorbell.ring(location.spool):
-            assert process.poll() is None, "the worker has ended"
-            time.sleep(0.05)
+        wait_until(lambda: process.poll() is not None or doorbell.ring(location.spool), "the worker answers")
+        assert process.poll() is None, "the worker has ended"
         yield
     finally:
         process.terminate()
@@ -148,8 +132,8 @@ def stored_seconds(rounds: int, count: int) -> tuple[list[float], list[float], l
             file.write_bytes(content)
         ours, called, floor = [], [], []
         for number in range(rounds):
-            with s3_server() as url:  # a new one each time: it keeps everything in memory
-                client = connected(url)
+            with running(S3Server) as server:  # a new one each time: it keeps everything in memory
+                client = connected(server.url)
                 warm = boto_seconds(client, contents[:100])
                 floor.append(boto_seconds(client, contents))
                 shutil.rmtree(folder / f"flight-{number}", ignore_errors=True)

@@ -90,7 +90,7 @@ def start_run(
         run = _resume(check_run_id(resumed), run_name, tags, description)
     else:
         parent = _parent(stack, parent_run_id)
-        run = _start(experiment_id, run_name, _start_tags(tags, description, parent, run_name))
+        run = _start(experiment_id, run_name, start_tags(tags, description, parent, run_name))
     active_runs.set((*active_runs.get(), run))
     last_run_id.set(run.info.run_id)
     lifecycle.own(run)
@@ -138,7 +138,8 @@ def _parent(stack: tuple[ActiveRun, ...], parent_run_id: str | None) -> str | No
     return parent_run_id or top
 
 
-def _start_tags(tags: Mapping[str, Any] | None, description: str | None, parent: str | None, run_name: str | None) -> dict[str, str]:
+def start_tags(tags: Mapping[str, Any] | None, description: str | None, parent: str | None, run_name: str | None) -> dict[str, str]:
+    """Return the tags that a run begins with: the default ones, and over them what is given."""
     given = _described(tags, description)
     if run_name:
         given[RUN_NAME_TAG] = run_name

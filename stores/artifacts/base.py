@@ -36,14 +36,15 @@ class ArtifactRepository(Protocol):
     """The files of one run."""
 
     def put(self, source: Path, path: str, sha256: str | None = None) -> None:
-        """Store a file whole or not at all, replacing one at that path; the source may be moved. Threads may do so at the same time.
+        """Store a file whole or not at all, replacing one at that path. Threads may do so at the same time.
 
-        `sha256` is that of the source, in hexadecimal: what is stored is held to it where it is copied. Raises `OSError`, and
-        `ArtifactsUnavailable` where it may go well later.
+        The source stays, and must not be written to any more: the two may share their content. `sha256` is that of the source, in
+        hexadecimal: what is stored is held to it where it is copied. Raises `OSError`, and `ArtifactsUnavailable` where it may go well
+        later.
         """
 
     def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
-        """As `put`, and the source stays as it is."""
+        """As `put`, and the source may be written to afterwards."""
 
     def list(self, path: str = "") -> list[FileInfo]:
         """Return the files and folders in a folder, sorted; nothing for a file or for what is not there."""

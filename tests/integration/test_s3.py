@@ -60,3 +60,14 @@ def test_a_missing_boto3_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(__import__("sys").modules, "boto3", None)
     with pytest.raises(InvalidParameter, match=r"flightlog\[s3\]"):
         open_artifacts("s3://bucket/x")
+
+
+def test_places_that_differ_behind_a_number_sign_are_different_places(bucket: str, tmp_path: Path) -> None:
+    source = tmp_path / "a.txt"
+    places = [open_artifacts(f"{bucket}/trial #{number}?x/{number}") for number in (1, 2)]
+    for number, place in enumerate(places):
+        source.write_text(str(number))
+        place.put(source, "a.txt")
+    for number, place in enumerate(places):
+        place.get("a.txt", tmp_path / "back.txt")
+        assert (tmp_path / "back.txt").read_text() == str(number)

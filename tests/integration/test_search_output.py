@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import pickle
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pytest
 import flightlog
 from contracts.facts import block, exact_summary, metric, param, started, tag
 from flightlog import reading
+from flightlog.cli.tables import CsvRows
 from flightlog.entities import Run, ViewType
 from flightlog.schema import events as e
 from flightlog.schema.errors import InvalidParameter
@@ -92,3 +95,24 @@ def test_the_experiments_to_search_are_checked(store: Store) -> None:
     with pytest.raises(InvalidParameter, match="decimal number"):
         store.search_runs(["one"])
     assert [len(store.search_runs(ids)) for ids in (["01"], ["1", "1"], ["2"], [])] == [5, 5, 0, 0]
+
+
+def test_pages_of_an_order_with_as_many_keys_as_are_allowed_follow_each_other(store: Store) -> None:
+    order = [f"metrics.m{number}" for number in range(20)]
+    whole = [run.info.run_id for run in store.search_runs(["1"], order_by=order)]
+    paged, token = [], None
+    while True:
+        page = store.search_runs(["1"], max_results=2, order_by=order, page_token=token)
+        paged += [run.info.run_id for run in page]
+        token = page.token
+        if token is None:
+            break
+    assert (paged, len(paged) > 2) == (whole, True)
+
+
+def test_what_ends_a_line_is_quoted_in_csv() -> None:
+    rows = [["a", "50%\rdone"], ["b", "x\ny"]]
+    file = io.StringIO(newline="")
+    CsvRows(file, ["run_id", "value"]).write(rows)
+    file.seek(0)
+    assert list(csv.reader(file)) == [["run_id", "value"], *rows]

@@ -45,6 +45,6 @@ class CodeDatasetSource(DatasetSource):
 
 def this_code() -> CodeDatasetSource:
     """Return the running script as a source, told by the tags that a run begins with."""
-    from flightlog.producer.fluent import _start_tags  # noqa: PLC0415 - known only to runs, and not needed with another source
+    from flightlog.producer.fluent import start_tags  # noqa: PLC0415 - known only to runs, and not needed with another source
 
-    return CodeDatasetSource(_start_tags(None, None, None, None))
+    return CodeDatasetSource(start_tags(None, None, None, None))
