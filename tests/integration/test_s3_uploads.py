@@ -55,6 +55,25 @@ def _worker(*options: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
+KILLED_AFTER_THREE_PARTS = """
+import itertools, os, signal, sys, threading
+from flightlog.__main__ import main
+from flightlog.stores.artifacts.multipart import Multipart
+
+begun, done, send = itertools.count(), itertools.count(1), Multipart._send_part
+
+def send_part(*given):
+    if next(begun) >= 3:
+        threading.Event().wait()
+    send(*given)
+    if next(done) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Multipart._send_part = send_part
+main(sys.argv[1:])
+"""
+
+
 def test_after_a_worker_was_killed_only_the_parts_that_are_missing_go_again(
     bucket: str, s3_client: Any, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,12 +86,13 @@ def test_after_a_worker_was_killed_only_the_parts_that_are_missing_go_again(
     log = s3_server.folder / "server.log"
     before = log.stat().st_size
 
-    first = _worker()
-    arrived = _until(lambda: len(found := _parts(s3_client)) >= 1 and found, "a part")
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    spool, uri = str(context.location.spool), context.location.tracking_uri
+    arguments = ["-c", KILLED_AFTER_THREE_PARTS, "worker", "--spool", spool, "--tracking-uri", uri]
+    assert (
+        subprocess.run([sys.executable, *arguments], stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False).returncode == -signal.SIGKILL
+    )
     arrived = _parts(s3_client)
-    assert len(arrived) < 10
+    assert len(arrived) == 3
     assert [path.suffix for path in (context.location.spool / SNAPSHOTS).iterdir() if path.suffix] == [".upload"]
     assert _worker("--idle", "0.5").wait(PATIENCE) == 0
 
