@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import fakeredis
@@ -9,14 +10,20 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
 
 from flightlog.schema.blocks import Block
+from flightlog.schema.codec import encode
+from flightlog.schema.events import ArtifactLogged, RunStarted
 from flightlog.schema.ids import WriterId
-from flightlog.schema.names import shard_key, shard_of
+from flightlog.schema.names import SNAPSHOTS, shard_key, shard_of
 from flightlog.schema.records import Records
+from flightlog.stores.memory import MemoryStore
 from flightlog.worker.entries import decode_entry, encode_entry
+from flightlog.worker.queued_artifacts import Announcements
+from flightlog.worker.sources.spool import SpoolSource
 from flightlog.worker.streams import FIELD, Streams
-from journals import RUN, WRITER, tag
+from journals import RUN, WRITER, tag, write_segment
 
 SHARD = shard_of(RUN)
+SNAPSHOT = "c" * 32
 
 
 class FragileRedis(fakeredis.FakeRedis):
@@ -75,3 +82,17 @@ def waiting(streams: Streams, shard: int = SHARD) -> list[tuple[int, int]]:
     """Return first and next sequence of the blocks that wait in a shard."""
     found = [decode_entry(entry) for _, entry in streams.read(shard, b"0", 1000)]
     return [(item.first_sequence, item.end) for item in found if isinstance(item, Block)]
+
+
+def log_artifact(folder: Path, root: Path, store: MemoryStore, streams: Streams, path: str = "a/result.txt") -> None:
+    """Log an artifact as a producer does, and file its event as a worker does."""
+    started = RunStarted(time=1, experiment_id="0", artifact_uri=str(root), run_name="r", user_id="me", start_time=1)
+    logged = ArtifactLogged(time=1, path=path, size=5, snapshot=SNAPSHOT)
+    write_segment(folder, encode(started), encode(logged))
+    (folder / SNAPSHOTS).mkdir(exist_ok=True)
+    (folder / SNAPSHOTS / SNAPSHOT).write_bytes(b"hello")
+    source = SpoolSource(folder, store.position)
+    items = source.take(10)
+    source.acknowledge(store.apply(items))
+    source.close()
+    Announcements(streams, store).run(items)

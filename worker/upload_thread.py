@@ -35,6 +35,7 @@ class UploadThread:
         self._next_look = 0.0
         self._is_sweep_due = False
         self._news = self._seen = 0
+        self._finished = 0
 
     def run(self, items: Sequence[Block | Gap]) -> None:
         """See that the artifacts of a batch are stored soon."""
@@ -61,10 +62,16 @@ class UploadThread:
         self._thread.start()
 
     def finish(self) -> int:
-        """Store what waits now and wait for it; return how many artifacts were seen to. Raises `StoreUnavailable`."""
+        """Store what waits now and wait for it. Raises `StoreUnavailable`.
+
+        Returns of how many artifacts it was told what became of them since the last time, also those that were stored meanwhile: what was
+        told may be an event that is still to be shipped.
+        """
         if self._thread is not None:
             self._thread.join()
-        return self._uploads.store_waiting()
+        self._uploads.store_waiting()
+        before, self._finished = self._finished, self._uploads.settled
+        return self._finished - before
 
     @property
     def is_waiting(self) -> bool:

@@ -71,6 +71,8 @@ class Uploads:
         self.is_storing = False
         self.delayed = 0
         """How many artifacts the last look left for later, because their place could not be used."""
+        self.settled = 0
+        """Of how many artifacts it was told what became of them."""
 
     def run(self, items: Sequence[Block | Gap] = ()) -> None:
         """Store the artifacts whose snapshots lie in the spool now and whose events have come, `items` being the newest."""
@@ -234,6 +236,7 @@ class Uploads:
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         self._sink.settle_artifacts(outcomes)
+        self.settled += len(outcomes)
         for outcome in outcomes:
             if outcome.state == "stored":
                 self._drop(outcome.artifact.snapshot)

@@ -11,8 +11,7 @@ import msgpack
 import pytest
 
 from contracts.facts import OTHER_WRITER, block, started
-from flightlog.schema.codec import encode
-from flightlog.schema.events import ArtifactLogged, RunStarted
+from flightlog.schema.events import ArtifactLogged
 from flightlog.schema.names import SNAPSHOTS, UPLOADS
 from flightlog.stores.memory import MemoryStore
 from flightlog.worker.queued_artifacts import Announcements, QueuedArtifacts
@@ -20,23 +19,8 @@ from flightlog.worker.sources.spool import SpoolSource
 from flightlog.worker.streams import Streams
 from flightlog.worker.upload_thread import UploadThread
 from flightlog.worker.uploads import Uploads
-from journals import RUN, write_segment
-
-SNAPSHOT = "c" * 32
-
-
-def _log_artifact(folder: Path, root: Path, store: MemoryStore, streams: Streams, path: str = "a/result.txt") -> None:
-    """Log an artifact as a producer does, and file its event as a worker does."""
-    started = RunStarted(time=1, experiment_id="0", artifact_uri=str(root), run_name="r", user_id="me", start_time=1)
-    logged = ArtifactLogged(time=1, path=path, size=5, snapshot=SNAPSHOT)
-    write_segment(folder, encode(started), encode(logged))
-    (folder / SNAPSHOTS).mkdir(exist_ok=True)
-    (folder / SNAPSHOTS / SNAPSHOT).write_bytes(b"hello")
-    source = SpoolSource(folder, store.position)
-    items = source.take(10)
-    source.acknowledge(store.apply(items))
-    source.close()
-    Announcements(streams, store).run(items)
+from journals import RUN
+from queues import SNAPSHOT, log_artifact
 
 
 def _file_notes(folder: Path, store: MemoryStore) -> None:
@@ -54,7 +38,7 @@ def test_an_announced_artifact_is_stored_and_its_outcome_told_as_an_event(
     tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads
 ) -> None:
     root = tmp_path / "root"
-    _log_artifact(tmp_path, root, store, streams)
+    log_artifact(tmp_path, root, store, streams)
     assert UploadThread(uploads).finish() == 1
     assert (root / "a" / "result.txt").read_bytes() == b"hello"
     assert uploads.snapshots() == []
@@ -65,7 +49,7 @@ def test_an_announced_artifact_is_stored_and_its_outcome_told_as_an_event(
 
 def test_an_artifact_that_cannot_be_stored_says_why(tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads) -> None:
     (tmp_path / "root").write_text("a file in the way")
-    _log_artifact(tmp_path, tmp_path / "root", store, streams)
+    log_artifact(tmp_path, tmp_path / "root", store, streams)
     uploads.run()
     _file_notes(tmp_path, store)
     found = store.artifacts(RUN)[0]
@@ -74,7 +58,7 @@ def test_an_artifact_that_cannot_be_stored_says_why(tmp_path: Path, store: Memor
 
 
 def test_what_redis_forgot_is_announced_again(tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads) -> None:
-    _log_artifact(tmp_path, tmp_path / "root", store, streams)
+    log_artifact(tmp_path, tmp_path / "root", store, streams)
     streams.redis.flushall()
     assert uploads.store_waiting() == 0
     Announcements(streams, store).sweep()
@@ -157,7 +141,7 @@ def test_what_is_tried_again_is_told_and_stays_announced(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "the disk is full")
 
-    _log_artifact(tmp_path, tmp_path / "root", store, streams)
+    log_artifact(tmp_path, tmp_path / "root", store, streams)
     with monkeypatch.context() as broken:
         broken.setattr("flightlog.worker.uploads.sha256_of", full)
         uploads.run()

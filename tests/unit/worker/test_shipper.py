@@ -26,7 +26,7 @@ from flightlog.worker.streams import Streams
 from flightlog.worker.upload_thread import UploadThread
 from flightlog.worker.uploads import Uploads
 from journals import OTHER_WRITER, RUN, WRITER, held, tag, write_segment
-from queues import SHARD, fragile, waiting
+from queues import SHARD, fragile, log_artifact, waiting
 
 Work = Callable[[], None]
 
@@ -406,6 +406,30 @@ def test_artifacts_are_stored_beside_the_shipping(
     assert store.position(RUN, WRITER) == 1
     assert shipper._uploads.is_waiting
     go_on.set()
+
+
+def test_a_sync_ships_what_is_told_of_an_artifact_that_was_stored_after_the_journals_were_read(
+    tmp_path: Path,
+    shipper: Shipper,
+    shipped: SpoolSource,
+    streams: Streams,
+    store: MemoryStore,
+    work: Work,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log_artifact(tmp_path, tmp_path / "root", store, streams)
+
+    def store_at_once(self: UploadThread) -> None:
+        look(self)
+        if self._thread is not None:
+            self._thread.join()
+
+    look = UploadThread.look
+    monkeypatch.setattr(UploadThread, "look", store_at_once)
+    monkeypatch.setattr(shipped, "wait", lambda _: work())
+    shipper.drain()
+    assert [item.state for item in store.artifacts(RUN)] == ["stored"]
+    assert list(tmp_path.glob("*.seg")) == []
 
 
 def test_a_snapshot_that_nobody_asks_for_does_not_keep_a_shipper_for_ever(tmp_path: Path, shipper: Shipper) -> None:
