@@ -212,6 +212,8 @@ def run_outputs(models: Mapping[ModelKey, ModelState]) -> RunOutputs:
 
 
 def _models(models: Mapping[ModelKey, ModelState], role: ModelRole) -> list[tuple[str, ModelState]]:
+    if not models:  # as nearly always
+        return []
     found = [(model_id, state) for (known, model_id), state in models.items() if known == role]
     return sorted(found, key=lambda item: item[1].stamp)
 

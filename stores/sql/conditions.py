@@ -63,22 +63,22 @@ EXPERIMENTS = Catalog(
 class Context:
     """What translating needs to know: the catalog, the database, and the ids of the metrics that the search names.
 
-    `is_near` says that few rows will be looked at.
+    `near` is the column that names the rows, where few will be looked at, one after the other.
     """
 
     catalog: Catalog
     dialect: str
     metric_ids: Mapping[str, int]
-    is_near: bool = False
+    near: ColumnElement[int] | None = None
 
     def is_among(self, owner: Column[int], rows: Select[Any]) -> Condition:
         """Say whether what is searched for is the owner of one of the rows.
 
         PostgreSQL makes a join of an EXISTS without OFFSET, and looks at all rows again.
         """
-        if not self.is_near:
+        if self.near is None:
             return self.catalog.id.in_(rows)
-        own = rows.where(owner == self.catalog.id)
+        own = rows.where(owner == self.near)
         return (own.offset(0) if self.dialect == "postgresql" else own).exists()
 
     def by_code_point(self, text: Expression) -> Expression:

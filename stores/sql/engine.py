@@ -28,9 +28,12 @@ T = TypeVar("T")
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another process to finish writing."""
 PAGE_SIZE = 8192
+CACHE_KIB = 32 << 10
+"""Of the database, so much stays in the memory of a connection: with SQLite's own 2 MiB the pages of a search are read anew each time."""
 SQLITE_PRAGMAS = (
     f"PRAGMA busy_timeout={int(BUSY_TIMEOUT * 1000)}",
     f"PRAGMA page_size={PAGE_SIZE}",
+    f"PRAGMA cache_size=-{CACHE_KIB}",
     "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=ON",
     "PRAGMA case_sensitive_like=ON",
@@ -82,7 +85,7 @@ def _pooled(url: URL) -> dict[str, Any]:
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection that sees one state of the database throughout. Raises `StoreUnavailable`."""
     level = {} if engine.dialect.name in ONE_STATE_ANYWAY else {"isolation_level": "REPEATABLE READ"}
-    with _translated(engine), engine.execution_options(**level).begin() as connection:
+    with _translated(engine), (engine.execution_options(**level) if level else engine).begin() as connection:
         yield connection
 
 

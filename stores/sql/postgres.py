@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Double, LargeBinary, SmallInteger, Table, any_, literal
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, Connection, Double, LargeBinary, SmallInteger, Table, any_, bindparam
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import Integer, TypeEngine
 
@@ -24,6 +24,7 @@ TYPES: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
     (ExactText, "text"),
 )
 """The server's names of the types that the tables use, the narrower first."""
+KEYS = "keys"
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,10 @@ def _insert(connection: Connection, shape: Shape, rows: Sequence[Values], on_con
     connection.exec_driver_sql(statement, tuple(shape.stored(rows)))
 
 
-def among(column: ColumnElement[Any], keys: Iterable[Any]) -> ColumnElement[bool]:
-    """Return the condition that a column is one of the keys, however many."""
-    return column == any_(literal(list(keys), ARRAY(column.type)))
+@cache
+def among(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of those that the parameter `KEYS` lists, however many."""
+    return column == any_(bindparam(KEYS, type_=ARRAY(column.type)))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, exists, func, or_, select, update
 
 from flightlog.schema.entities import Attempt, Experiment, MetricSummary, Run, RunData, RunInfo
 from flightlog.schema.errors import NotFound
@@ -22,7 +22,18 @@ from flightlog.stores.sql.inputs import InputsAndOutputs, read_inputs
 from flightlog.stores.sql.rows import fetch
 from flightlog.stores.sql.states import ARTIFACT_COLUMNS, artifact_of, load_experiments, path_hash, stamp_text
 from flightlog.stores.sql.summaries import SUMMARY_COLUMNS, from_row, last_of
-from flightlog.stores.sql.tables import artifacts, experiments, latest_metrics, metric_chunks, metric_names, params, runs, tags
+from flightlog.stores.sql.tables import (
+    artifacts,
+    dataset_inputs,
+    experiments,
+    latest_metrics,
+    metric_chunks,
+    metric_names,
+    params,
+    run_models,
+    runs,
+    tags,
+)
 
 INFO_COLUMNS = tuple(
     runs.c[name]
@@ -40,6 +51,11 @@ INFO_COLUMNS = tuple(
     )
 )
 
+HAS_INPUTS = or_(*(exists().where(table.c.run == runs.c.id) for table in (dataset_inputs, run_models)))
+INFOS = select(runs.c.id, *INFO_COLUMNS, HAS_INPUTS)
+METRICS = select(latest_metrics.c.run, latest_metrics.c.metric, *SUMMARY_COLUMNS)
+TEXTS = [(table, select(table.c.run, table.c.key, table.c.value).where(table.c.value.is_not(None))) for table in (params, tags)]
+
 
 def get_run(connection: Connection, run_id: str) -> Run:
     """Return a run. Raises `NotFound`."""
@@ -51,11 +67,11 @@ def get_run(connection: Connection, run_id: str) -> Run:
 
 def load_runs(connection: Connection, numbers: Sequence[int]) -> list[Run]:
     """Return the runs of the given `runs.id`, in that order."""
-    infos = {row[0]: row[1:] for row in fetch(connection, select(runs.c.id, *INFO_COLUMNS), runs.c.id, numbers)}
+    infos = {row[0]: row[1:] for row in fetch(connection, INFOS, runs.c.id, numbers)}
     metrics = _metric_rows(connection, numbers)
-    texts = [_texts(connection, table.c.run, select(table.c.run, table.c.key, table.c.value), numbers) for table in (params, tags)]
-    inputs = read_inputs(connection, numbers)
-    return [_run(infos[number], metrics[number], texts[0][number], texts[1][number], inputs[number]) for number in numbers]
+    texts = [_texts(connection, table.c.run, query, numbers) for table, query in TEXTS]
+    inputs = read_inputs(connection, [number for number in numbers if infos[number][-1]])
+    return [_run(infos[number][:-1], metrics[number], texts[0][number], texts[1][number], inputs.get(number)) for number in numbers]
 
 
 MetricRows = dict[str, Sequence[Any]]
@@ -63,7 +79,7 @@ MetricRows = dict[str, Sequence[Any]]
 
 
 def _metric_rows(connection: Connection, numbers: Sequence[int]) -> dict[int, MetricRows]:
-    rows = fetch(connection, select(latest_metrics.c.run, latest_metrics.c.metric, *SUMMARY_COLUMNS), latest_metrics.c.run, numbers)
+    rows = fetch(connection, METRICS, latest_metrics.c.run, numbers)
     names = names_of_metrics(connection, {row[1] for row in rows})
     found: dict[int, MetricRows] = {number: {} for number in numbers}
     for row in sorted(rows, key=lambda row: names[row[1]]):
@@ -85,14 +101,12 @@ def _texts(connection: Connection, owner: Any, query: Select[Any], numbers: Sequ
 
 
 def _run(
-    info: Sequence[Any], metrics: MetricRows, run_params: dict[str, str], run_tags: dict[str, str | None], used: InputsAndOutputs
+    info: Sequence[Any], metrics: MetricRows, run_params: dict[str, str], run_tags: dict[str, str], used: InputsAndOutputs | None
 ) -> Run:
     run_id, experiment_id, *rest = info
-    last = {key: last_of(row[0], row[-1]) for key, row in metrics.items()}
-    tags_left = {key: value for key, value in run_tags.items() if value is not None}
-    return Run(
-        RunInfo(run_id, str(experiment_id), *rest), RunData.deferred(last, run_params, tags_left, partial(_summaries, metrics)), *used
-    )
+    last = {key: last_of(row[0], row[-1]) if row[-1] else row[0] for key, row in metrics.items()}
+    data = RunData.deferred(last, run_params, run_tags, partial(_summaries, metrics))
+    return Run(RunInfo(run_id, str(experiment_id), *rest), data, *(used or ()))
 
 
 def _summaries(rows: MetricRows) -> dict[str, MetricSummary]:

@@ -5,16 +5,19 @@ On PostgreSQL rows are copied in. PyMySQL makes INSERTs of many rows, of about 1
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, Table, and_, insert, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Integer, Select, Table, Text, and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects import mysql, sqlite
 
 from flightlog.stores.sql import postgres
 
 T = TypeVar("T")
 Values = postgres.Values
+KEYS = postgres.KEYS
 
 MAX_LIST = 500
 """Values in one IN list: all dialects can bind that many, and some plan worse with more."""
@@ -29,9 +32,19 @@ def in_parts(items: Iterable[T], size: int = MAX_LIST) -> Iterator[list[T]]:
 def fetch(connection: Connection, query: Select[Any], column: ColumnElement[Any], keys: Iterable[Any]) -> list[Any]:
     """Return the rows of a query whose `column` is one of the keys."""
     every = list(keys)
-    if connection.dialect.name == "postgresql" and every:
-        return list(connection.execute(query.where(postgres.among(column, every))).all())
+    if not every:
+        return []
+    if connection.dialect.name == "postgresql":
+        return list(connection.execute(query.where(postgres.among(column)), {KEYS: every}).all())
+    if connection.dialect.name == "sqlite" and isinstance(column.type, Integer):
+        return list(connection.execute(query.where(_in_json(column)), {KEYS: json.dumps(every)}).all())
     return [row for part in in_parts(every) for row in connection.execute(query.where(column.in_(part))).all()]
+
+
+@cache
+def _in_json(column: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that a column is in a JSON array. A parameter for each key would take longer to bind than SQLite to look."""
+    return column.in_(select(func.json_each(bindparam(KEYS, type_=Text)).table_valued("value").c.value))
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Values]) -> None:

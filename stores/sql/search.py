@@ -15,6 +15,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Executable, and_, bindparam, case, false, func, literal, not_, or_, select, true
@@ -70,7 +71,7 @@ def search_run_ids(
     context = Context(RUNS, connection.dialect.name, _metric_ids(connection, node, order))
     chosen = runs.c.experiment_id.in_(bindparam("experiments", keys, expanding=True, literal_execute=True))
     scope = and_(chosen, runs.c.lifecycle_stage.in_(lifecycle_stages(view_type)))
-    by_start = Walk(runs.c.start_time, runs.c.experiment_id == keys[0]) if len(keys) == 1 else None
+    by_start = Walk(runs.c.start_time, runs.c.experiment_id == keys[0], runs.c.id) if len(keys) == 1 else None
     search = Search(context, scope, node, tuple(order), digest(tuple(order), node, keys, view_type), by_start)
     return _page(connection, search, limit, page_token)
 
@@ -86,10 +87,11 @@ def search_experiment_ids(
 
 @dataclass(frozen=True)
 class Walk:
-    """An index that has rows in order: the column that it is ordered by, and which part of it is meant."""
+    """An index that has rows in order: the column that it is ordered by, which part of it is meant, and what names the rows."""
 
     column: Column[Any]
     part: Condition
+    id: Column[int]
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,9 @@ def _page(connection: Connection, search: Search, limit: int, page_token: str | 
     start = decode_token(page_token, search.order, search.query) if page_token else None
     rows: list[Any] = []
     for columns in _segments(search):
-        if len(rows) < wanted:
-            rows += _rows(connection, search, columns, start, wanted - len(rows))
+        rows += _rows(connection, search, columns, start, wanted - len(rows))
+        if len(rows) == wanted:
+            break
     token = encode_token(_position(rows[limit - 1], search.order), search.query) if len(rows) == wanted else None
     return [row[0] for row in rows[:limit]], token
 
@@ -151,7 +154,7 @@ def _rows(connection: Connection, search: Search, columns: Sequence[SortColumn],
     walk, steps = columns[0].walk, min(NEAR * limit, MAX_STEPS)
     if walk is not None and search.node is not None and limit <= steps:
         end = _end_of_walk(connection, search.order[0], walk, start, steps)
-        near = replace(search, context=replace(search.context, is_near=True), scope=and_(search.scope, *end))
+        near = replace(search, context=replace(search.context, near=walk.id), scope=and_(search.scope, *end))
         found = connection.execute(_statement(near, columns, start, limit)).all()
         if len(found) == limit or not end:
             return found
@@ -237,7 +240,7 @@ def _compare_rank(column: Expression | None, rank: int) -> tuple[Condition, Cond
 
 def _segments(search: Search) -> Iterator[list[SortColumn]]:
     """Yield the columns of the SELECTs whose rows, one after the other, are in order."""
-    columns = [_sort_column(key.field, search.context) for key in search.order]
+    columns = [_sort_column(key.field, search.context, number) for number, key in enumerate(search.order)]
     first = search.order[0].field
     if first.kind == "metric" and statistic_id(first.key, search.context) is None:
         yield [_present_metric(columns[0], search.context.metric_ids.get(first.key, NO_METRIC)), *columns[1:]]
@@ -249,19 +252,22 @@ def _segments(search: Search) -> Iterator[list[SortColumn]]:
 
 def _present_metric(column: SortColumn, metric_id: int) -> SortColumn:
     table, _ = column.joins[0]
-    value: Column[Any] = table.c.last_value  # type: ignore[assignment]  # a column of a table
-    return SortColumn(None, value, column.joins, not_(is_nan(table, "last")), outer=False, walk=Walk(value, table.c.metric == metric_id))
+    value: Any = table.c.last_value
+    run: Any = table.c.run
+    walk = Walk(value, table.c.metric == metric_id, run)
+    return SortColumn(None, value, column.joins, not_(is_nan(table, "last")), outer=False, walk=walk)
 
 
 def _absent_metric(column: SortColumn) -> SortColumn:
     return SortColumn(column.rank, None, column.joins, _or_literal(column.rank, PRESENT) != PRESENT)
 
 
-def _sort_column(field: Field, context: Context) -> SortColumn:
+def _sort_column(field: Field, context: Context, number: int) -> SortColumn:
+    """Return the key of an order that has a number among the others."""
     if field.kind == "attribute":
         return _sort_by_column(context.catalog.attributes[field.key], (), context)
     if field.kind == "metric":
-        return _sort_by_metric(field.key, context)
+        return _sort_by_metric(field.key, context, number)
     table, owner = (params.alias(), "run") if field.kind == "param" else (context.catalog.tags.alias(), context.catalog.tag_owner.name)
     on = and_(table.c[owner] == context.catalog.id, table.c.key == field.key)
     return _sort_by_column(table.c.value, ((table, on),), context)
@@ -276,19 +282,25 @@ def _sort_by_column(column: Column[Any], joins: tuple[tuple[FromClause, Conditio
     return SortColumn(case((column.is_(None), MISSING), else_=PRESENT), value, joins)
 
 
-def _sort_by_metric(key: str, context: Context) -> SortColumn:
-    whole, join = _joined_metric(context.metric_ids.get(key, NO_METRIC))
+def _sort_by_metric(key: str, context: Context, number: int) -> SortColumn:
+    whole, join = _joined_metric(context.metric_ids.get(key, NO_METRIC), f"order_{number}")
     rank = [(is_nan(whole, "last"), NAN), (whole.c.run.is_not(None), PRESENT)]
     split = statistic_id(key, context)
     if split is None:
         return SortColumn(case(*rank, else_=MISSING), func.coalesce(whole.c.last_value, 0), (join,))
     metric_id, statistic = split
-    part, part_join = _joined_metric(metric_id)
+    part, part_join = _joined_metric(metric_id, f"statistic_{number}")
     value = statistic_column(part, statistic)
     rank += [(is_nan(part, statistic), NAN), (value.is_not(None), PRESENT)]
     return SortColumn(case(*rank, else_=MISSING), func.coalesce(whole.c.last_value, value, 0), (join, part_join))
 
 
-def _joined_metric(metric_id: int) -> tuple[FromClause, tuple[FromClause, Condition]]:
-    table = latest_metrics.alias()
+def _joined_metric(metric_id: int, name: str) -> tuple[FromClause, tuple[FromClause, Condition]]:
+    table = _metrics_named(name)
     return table, (table, and_(table.c.run == runs.c.id, table.c.metric == metric_id))
+
+
+@cache
+def _metrics_named(name: str) -> FromClause:
+    """Return the table of metrics under another name: to copy its columns each time takes longer than the rest of a statement."""
+    return latest_metrics.alias(name)

@@ -191,8 +191,8 @@ PLANS = [
     ("tags.team LIKE '%1'", [], "SEARCH tags USING COVERING INDEX ix_tags_key_value_run (key=? AND value>?)"),
     ("", [], "SEARCH runs USING INDEX ix_runs_experiment_id_start_time (experiment_id=?)"),
     ("metrics.loss.min > 0", [], "SEARCH latest_metrics USING PRIMARY KEY (run=? AND metric=?)"),
-    ("", ["metrics.loss"], "SEARCH latest_metrics_1 USING COVERING INDEX ix_latest_metrics_metric_last_value (metric=?)"),
-    ("", ["metrics.loss DESC"], "SEARCH latest_metrics_1 USING COVERING INDEX ix_latest_metrics_metric_last_value (metric=?)"),
+    ("", ["metrics.loss"], "SEARCH order_0 USING COVERING INDEX ix_latest_metrics_metric_last_value (metric=?)"),
+    ("", ["metrics.loss DESC"], "SEARCH order_0 USING COVERING INDEX ix_latest_metrics_metric_last_value (metric=?)"),
 ]
 
 
@@ -233,7 +233,7 @@ def test_few_runs_in_order_are_tried_first(connection: Connection, text: str, st
     insert_runs(connection, runs_with_metrics())
     with plan(connection) as steps:
         search(connection, text, order, limit=1)
-    walked = "latest_metrics_1 USING COVERING INDEX ix_latest_metrics_metric_last_value" if order else "runs USING INDEX ix_runs_exp"
+    walked = "order_0 USING COVERING INDEX ix_latest_metrics_metric_last_value" if order else "runs USING INDEX ix_runs_exp"
     assert walked in steps[0]
     assert step in steps
 
@@ -262,7 +262,7 @@ def test_a_later_page_starts_in_the_middle_of_the_index(connection: Connection, 
     with plan(connection) as steps:
         search(connection, order=[f"metrics.loss {direction}"], limit=1, token=token)
     index = "ix_latest_metrics_metric_last_value"
-    assert steps[0] == f"SEARCH latest_metrics_1 USING COVERING INDEX {index} (metric=? AND last_value{bound}?)"
+    assert steps[0] == f"SEARCH order_0 USING COVERING INDEX {index} (metric=? AND last_value{bound}?)"
 
 
 PATTERNS = [
