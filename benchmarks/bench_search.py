@@ -3,8 +3,9 @@
     python benchmarks/bench_search.py [--runs 100000] [--rounds 7] [--only sqlite|postgres] [--keep FOLDER] [--postgres URL]
 
 The floor of a search is the best of some statements written by hand that return the ids of the same runs and nothing else, on a connection
-of the driver's own with its own settings; the search parses, finds, and returns whole runs. The PostgreSQL server is a private one with durable settings.
-`--keep` keeps the SQLite database for the next time, and `--postgres` names a database of yours, which is filled if it is empty.
+of the driver's own with its own settings; the search parses, finds, and returns whole runs. The PostgreSQL server is a private one with
+durable settings. `--keep` keeps the SQLite database for the next time, and `--postgres` names a database of yours, which is filled if it
+is empty.
 """
 
 from __future__ import annotations
