@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, Literal
 
 from flightlog.schema.errors import FlightlogException
 from flightlog.stores.run_columns import INFO, RunColumns, columns_of, joined
@@ -13,6 +14,9 @@ except ImportError as error:
     raise FlightlogException(
         'pandas is not installed; use output_format="list", or install it with: pip install "flightlog[pandas]"'
     ) from error
+
+UNIT: Literal["us", "ns"] = "us" if int(pd.__version__.partition(".")[0]) >= 3 else "ns"
+"""What pandas itself makes of times, so that they are the same numbers as with MLflow."""
 
 
 def runs_frame(pages: list[RunColumns]) -> pd.DataFrame:
@@ -28,4 +32,6 @@ def runs_frame(pages: list[RunColumns]) -> pd.DataFrame:
 
 def _times(milliseconds: list[int | None]) -> pd.Series[Any]:
     times: pd.Series[Any] = pd.Series(pd.to_datetime(pd.Series(milliseconds, dtype="Int64"), unit="ms", utc=True))
+    with suppress(pd.errors.OutOfBoundsDatetime):  # nanoseconds end in the year 2262
+        times = times.dt.as_unit(UNIT)
     return times

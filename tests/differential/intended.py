@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pandas as pd
+
+SINCE_PANDAS_3 = int(pd.__version__.partition(".")[0]) >= 3
+
 
 class Difference(NamedTuple):
     """What differs, what MLflow does, what happens here and why, and the calls of the script that show it."""
@@ -237,7 +241,8 @@ INTENDED = (
         "Params and tags that a run does not have, in a frame of runs",
         "None, or NaN since pandas 3.",
         "None, with every version of pandas.",
-        (
+        SINCE_PANDAS_3
+        * (
             (
                 'search_frames: m.search_runs(order_by=["start_time ASC"])[["status", "experiment_id", "metrics.m", "metrics.n", "params.p", "tags.t"]]'
             ),

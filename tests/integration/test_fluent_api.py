@@ -208,6 +208,12 @@ def test_a_frame_of_no_runs_has_the_columns_of_the_run() -> None:
     assert list(mlflow.search_runs().columns) == ["run_id", "experiment_id", "status", "artifact_uri", "start_time", "end_time"]
 
 
+def test_a_frame_shows_a_time_that_nanoseconds_cannot_hold() -> None:
+    year_9999 = 253_402_300_799_999
+    mlflow.MlflowClient().create_run(mlflow.set_experiment("far").experiment_id, start_time=year_9999)
+    assert mlflow.search_runs()["start_time"][0].timestamp() * 1000 == year_9999
+
+
 def test_nan_and_infinities_are_kept_as_they_are() -> None:
     with mlflow.start_run() as active:
         for step, value in enumerate([math.nan, math.inf, -math.inf, 1.0]):
