@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from flightlog.producer import doorbell, snapshots
 from flightlog.producer.awaited import AwaitedArtifacts
 from flightlog.producer.caretaker import Caretaker
-from flightlog.producer.journal import Journal, cut
+from flightlog.producer.journal import ROOM_POLL, Journal, cut
 from flightlog.producer.known import Known
 from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
-from flightlog.producer.spool import Spool
+from flightlog.producer.spool import ROOM_ADVICE, Spool
 from flightlog.schema import events as e
 from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
@@ -244,32 +244,53 @@ class Producer:
     def log_artifact(self, run_id: str, local_path: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a file, or a folder with its name, among the run's artifacts."""
         path, links = check_artifact_path(artifact_path), self.settings.follow_links
-        return self._log_files(run_id, list(snapshots.local_files(Path(local_path), path, follow_links=links)))
+        return self._log_sources(run_id, list(snapshots.local_files(Path(local_path), path, follow_links=links)))
 
     def log_artifacts(self, run_id: str, local_dir: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a folder's contents among the run's artifacts."""
         if not Path(local_dir).is_dir():
             raise InvalidParameter(f"cannot log {str(local_dir)!r}: it is not a folder")
         path, links = check_artifact_path(artifact_path), self.settings.follow_links
-        return self._log_files(run_id, list(snapshots.folder_files(Path(local_dir), path, follow_links=links)))
+        return self._log_sources(run_id, list(snapshots.folder_files(Path(local_dir), path, follow_links=links)))
 
     def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
         """Record content as an artifact."""
-        path = check_artifact_file(artifact_file)
-        check_run_id(run_id)
-        return self._log_snapshots(run_id, [(snapshots.snapshot_bytes(content, self.location.spool), path)])
+        return self._log_sources(run_id, [(content, check_artifact_file(artifact_file))])
 
-    def _log_files(self, run_id: str, files: list[tuple[Path, str]]) -> RunOperations:
-        """Copy all files before the first event: where one cannot be copied, none is logged."""
+    def _log_sources(self, run_id: str, sources: Sequence[tuple[Path | bytes, str]]) -> RunOperations:
+        """Copy all files and contents before the first event: where a file cannot be read, none is logged. What has no room is left out."""
         check_run_id(run_id)
         taken: list[tuple[snapshots.Snapshot, str]] = []
         try:
-            for source, path in files:
-                taken.append((snapshots.snapshot_file(source, self.location.spool), path))
+            for source, path in sources:
+                snapshot = self._snapshot(run_id, source)
+                if snapshot is not None:
+                    taken.append((snapshot, path))
         except BaseException:
             self._drop_snapshots(taken)
             raise
         return self._log_snapshots(run_id, taken)
+
+    def _snapshot(self, run_id: str, source: Path | bytes) -> snapshots.Snapshot | None:
+        """Copy a file or content into the spool. Where that cannot be written, do as the policy for events says; None: it was dropped."""
+        pause = ROOM_POLL
+        while True:
+            try:
+                if isinstance(source, bytes):
+                    return snapshots.snapshot_bytes(source, self.location.spool)
+                return snapshots.snapshot_file(source, self.location.spool)
+            except OSError as error:
+                if error.filename == str(source):
+                    raise
+                reason = f"the spool {self.location.spool} cannot take a copy: {error}; {ROOM_ADVICE}"
+                if not self.recorder(run_id).journal.is_to_wait("artifact", reason):
+                    return None
+            threading.Event().wait(pause)
+            pause = min(2 * pause, FIRST_RETRY)
+
+    def drop(self, run_id: str, reason: str) -> None:
+        """Count what could not be recorded as dropped, and warn of it."""
+        self.recorder(run_id).journal.drop(reason)
 
     def _drop_snapshots(self, taken: Sequence[tuple[snapshots.Snapshot, str]]) -> None:
         for snapshot, _ in taken:

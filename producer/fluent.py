@@ -162,8 +162,7 @@ def _start(experiment_id: str | None, run_name: str | None, tags: dict[str, str]
     run_id = new_run_id()
     event = starting.run_started(producer, run_id, experiment.experiment_id, experiment.name or None, run_name, tags)
     producer.start(run_id, event)
-    producer.known.note_run(run_id)
-    return ActiveRun(starting.local_run(run_id, event), producer)
+    return ActiveRun(producer.known.begin_run(starting.local_run(run_id, event)), producer)
 
 
 def _starting() -> ModuleType:

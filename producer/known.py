@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from typing import Any
 
-from flightlog.schema.entities import Experiment, LifecycleStage
+from flightlog.schema.entities import Experiment, LifecycleStage, Run
 from flightlog.schema.errors import InvalidParameter
 
 
 class Known:
-    """Experiments by id, the ids of runs that there are, and those of deleted runs."""
+    """Experiments by id, the runs that there are or that were begun here, and the ids of deleted runs."""
 
     def __init__(self) -> None:
         self.appending = threading.Lock()
         """Held while a table of a run is read, extended and logged anew."""
+        self.tables: dict[str, list[Any]] = {}
+        """What this process has said of the tables of a run."""
         self._runs: set[str] = set()
+        self._begun: dict[str, Run] = {}
         self._experiments: dict[str, Experiment] = {}
         self._deleted_runs: set[str] = set()
 
@@ -58,6 +62,16 @@ class Known:
     def note_run(self, run_id: str) -> None:
         """Note that there is a run."""
         self._runs.add(run_id)
+
+    def begin_run(self, run: Run) -> Run:
+        """Note a run that this process has made, as it is at its start, and return it."""
+        self._begun[run.info.run_id] = run
+        self.note_run(run.info.run_id)
+        return run
+
+    def begun(self, run_id: str) -> Run | None:
+        """Return a run that this process has made, as it was at its start."""
+        return self._begun.get(run_id)
 
     def has_run(self, run_id: str) -> bool:
         """Say whether a run is known to be there; it may be deleted."""

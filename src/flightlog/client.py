@@ -137,8 +137,7 @@ class Client:
         self._producer.locations.learn(experiment.experiment_id, experiment.artifact_location)
         event = run_started(self._producer, run_id, experiment.experiment_id, experiment.name, run_name, texts, start_time)
         self._finish(self._producer.start(run_id, event), None)
-        self._producer.known.note_run(run_id)
-        return local_run(run_id, event)
+        return self._producer.known.begin_run(local_run(run_id, event))
 
     def get_run(self, run_id: str) -> Run:
         """See `flightlog.get_run`."""
