@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flightlog.producer import lifecycle
-from flightlog.producer.context import Lookup, active_runs, context, last_run_id
+from flightlog.producer.context import Lookup, activate, active_runs, context, deactivate, under_way
 from flightlog.producer.default_tags import default_tags
 from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
 from flightlog.producer.experiments import experiment_by_id, experiment_by_name, experiment_of_run
@@ -81,7 +81,7 @@ def start_run(
     Makes no round trip for a new run, unless its experiment is given by an id that this process does not know. `log_system_metrics` has
     the machine's figures logged in the background; None leaves that to `enable_system_metrics_logging`.
     """
-    stack = _under_way()
+    stack = _of_this_thread()
     if stack and not nested:
         raise FlightlogException(_already_active(stack[-1]))
     sampled = switches.is_wanted(log_system_metrics)
@@ -91,8 +91,7 @@ def start_run(
     else:
         parent = _parent(stack, parent_run_id)
         run = _start(experiment_id, run_name, start_tags(tags, description, parent, run_name))
-    active_runs.set((*active_runs.get(), run))
-    last_run_id.set(run.info.run_id)
+    activate(run)
     lifecycle.own(run)
     if sampled:
         switches.watch(run, resumed=resumed is not None)
@@ -107,17 +106,16 @@ def attach(run_id: str, log_system_metrics: bool | None = None) -> ActiveRun:
     """
     sampled = switches.is_wanted(log_system_metrics, attached=True)
     run = ActiveRun(_starting().unread_run(check_run_id(run_id)), context.producer, owned=False)
-    active_runs.set((*active_runs.get(), run))
-    last_run_id.set(run_id)
+    activate(run)
     if sampled:
         switches.watch(run, attached=True)
     return run
 
 
-def _under_way() -> tuple[ActiveRun, ...]:
+def _of_this_thread() -> tuple[ActiveRun, ...]:
     """Return the active runs of this thread; those of the process that it was forked from, or of another thread, are left out."""
     home = (os.getpid(), threading.get_ident())
-    return tuple(run for run in active_runs.get() if run.home == home and not run.ended)
+    return tuple(run for run in under_way() if run.home == home)
 
 
 def _already_active(run: ActiveRun) -> str:
@@ -233,12 +231,12 @@ def _lookup() -> Lookup:
 
 def end_run(status: str = "FINISHED") -> None:
     """End the active run of this context with a status: FINISHED, FAILED or KILLED. Without an active run nothing happens."""
-    stack = active_runs.get()
-    if not stack:
+    run = active_run()
+    if run is None:
         return
     check_status(status)
-    active_runs.set(stack[:-1])
-    lifecycle.end(stack[-1], status)
+    deactivate(run)
+    lifecycle.end(run, status)
 
 
 def check_status(status: str) -> str:
@@ -250,14 +248,13 @@ def check_status(status: str) -> str:
 
 def active_run() -> ActiveRun | None:
     """Return the active run of this context, or None."""
-    stack = active_runs.get()
+    stack = under_way()
     return stack[-1] if stack else None
 
 
 def _active() -> ActiveRun:
     """Return the active run, starting one if there is none, as MLflow does."""
-    stack = active_runs.get()
-    return stack[-1] if stack else start_run()
+    return active_run() or start_run()
 
 
 def rewind(step: int) -> None:
@@ -265,10 +262,10 @@ def rewind(step: int) -> None:
 
     Points that earlier attempts have logged at that step or later are kept, and shown only where their attempt is asked for.
     """
-    stack = active_runs.get()
-    if not stack:
+    run = active_run()
+    if run is None:
         raise FlightlogException("there is no active run to rewind; resume one with start_run(run_id=...)")
-    stack[-1].rewind(step)
+    run.rewind(step)
 
 
 def finish(operation: RunOperations, synchronous: bool | None, value: Any = None) -> Any:  # noqa: ANN401 - whatever the verb returns
@@ -300,7 +297,7 @@ def log_metric(
 ) -> RunOperations | None:
     """Log a metric. `step` is 0 and `timestamp` (ms since the epoch) now when not given. A `dataset` is logged as an input, once."""
     stack = active_runs.get()
-    if stack and run_id is None and synchronous is None and dataset is None and not context.synchronous:
+    if stack and not stack[-1].ended and run_id is None and synchronous is None and dataset is None and not context.synchronous:
         stack[-1].recorder.metric(key, value, step, timestamp)
         return None
     producer, subject = _changeable(run_id)
@@ -319,7 +316,7 @@ def log_metrics(
 ) -> RunOperations | None:
     """Log several metrics at one step and time. A `dataset` is logged as an input, once."""
     stack = active_runs.get()
-    if stack and run_id is None and synchronous is None and dataset is None and not context.synchronous:
+    if stack and not stack[-1].ended and run_id is None and synchronous is None and dataset is None and not context.synchronous:
         stack[-1].recorder.metrics(metrics, step, timestamp)
         return None
     producer, subject = _changeable(run_id)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, run
 
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
-from flightlog.producer.context import active_runs, context, last_run_id
+from flightlog.producer.context import context, last_run_id
 from flightlog.producer.experiments import experiment_of_run
-from flightlog.producer.fluent import is_synchronous
+from flightlog.producer.fluent import active_run, is_synchronous
 from flightlog.schema.entities import Attempt, Experiment, LifecycleStage, Run, ViewType
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.schema.limits import check_experiment_id, check_run_id
@@ -87,9 +87,9 @@ def get_parent_run(run_id: str) -> Run | None:
 
 def last_active_run() -> Run | None:
     """Return the active run, or else the one that was active last in this context, as the store knows it."""
-    stack = active_runs.get()
-    if stack:
-        return stack[-1]
+    run = active_run()
+    if run is not None:
+        return run
     run_id = last_run_id.get()
     return get_run(run_id) if run_id else None
 

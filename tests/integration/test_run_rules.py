@@ -71,6 +71,31 @@ def test_a_task_inherits_the_run_of_its_creator_and_keeps_its_own_to_itself() ->
     assert parents == {outer.info.run_id}
 
 
+def test_a_run_that_a_task_ends_is_active_nowhere() -> None:
+    async def end() -> None:
+        mlflow.end_run()
+
+    async def main() -> str:
+        run = mlflow.start_run()
+        await asyncio.create_task(end())
+        assert mlflow.active_run() is None
+        mlflow.log_metric("m", 1)
+        other = mlflow.active_run()
+        assert other is not None
+        assert other is not run
+        await asyncio.gather(end(), end())
+        assert mlflow.active_run() is None
+        mlflow.end_run()
+        with mlflow.start_run() as outer, mlflow.start_run(nested=True):
+            await asyncio.create_task(end())
+            assert mlflow.active_run() is outer
+            mlflow.set_tag("who", "outer")
+        assert mlflow.get_run(outer.info.run_id).data.tags["who"] == "outer"
+        return run.info.run_id
+
+    assert mlflow.get_run(asyncio.run(main())).info.status == "FINISHED"
+
+
 def test_threads_have_runs_of_their_own() -> None:
     seen: list[object] = []
 
