@@ -195,7 +195,7 @@ def _known_run(run_id: str) -> Run:
     except StoreUnavailable as error:
         lifecycle.warn_once(f"run {run_id} is resumed without reading it, because the store cannot be reached: {error}")
         return unread
-    context.producer.known.stage_run(run_id, run.info.lifecycle_stage)
+    context.producer.known.stage_run(run_id, run.info.lifecycle_stage, run.info.experiment_id)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         raise FlightlogException(f"cannot resume run {run_id}: it is deleted; restore it with restore_run first")
     chosen = context.experiment_id

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from typing import Any
 
 from flightlog.schema.entities import Experiment, LifecycleStage, Run
 from flightlog.schema.errors import InvalidParameter
+from flightlog.schema.ids import experiment_id_for
 
 
 class Known:
@@ -25,7 +28,8 @@ class Known:
         self._runs: set[str] = set()
         self._begun: dict[str, Run] = {}
         self._experiments: dict[str, Experiment] = {}
-        self._deleted_runs: set[str] = set()
+        self._deleted_runs: dict[str, str | None] = {}
+        """The experiment of each, None where it is not known."""
 
     def abandon(self) -> None:
         """Start anew after a fork: whoever appended stayed with the parent."""
@@ -50,10 +54,21 @@ class Known:
         """Return the experiment that is known to have a name, also a deleted one."""
         return next((experiment for experiment in list(self._experiments.values()) if experiment.name == name), None)
 
+    def new_id(self, name: str) -> str:
+        """Return the id for a new experiment of a name: the first that follows from it and is not known to be another's, since renamed."""
+        return next(found for found in map(partial(experiment_id_for, name), count()) if found not in self._experiments)
+
     def stage(self, experiment_id: str, stage: str) -> None:
-        """Note that an experiment was deleted or restored."""
+        """Note that an experiment was deleted or restored, and with it its runs, as far as they are known."""
         if experiment_id in self._experiments:
             self._experiments[experiment_id] = replace(self._experiments[experiment_id], lifecycle_stage=stage)
+        if stage == LifecycleStage.DELETED:
+            begun = [run_id for run_id, run in list(self._begun.items()) if run.info.experiment_id == experiment_id]
+            self._deleted_runs.update(dict.fromkeys(begun, experiment_id))
+        else:
+            for run_id, home in list(self._deleted_runs.items()):
+                if home in (experiment_id, None):
+                    del self._deleted_runs[run_id]
 
     def forget(self, experiment_id: str) -> None:
         """Note that an experiment is not what it was."""
@@ -77,12 +92,13 @@ class Known:
         """Say whether a run is known to be there; it may be deleted."""
         return run_id in self._runs
 
-    def stage_run(self, run_id: str, stage: str) -> None:
-        """Note that a run is deleted or active."""
+    def stage_run(self, run_id: str, stage: str, experiment_id: str | None = None) -> None:
+        """Note that a run, of an experiment that may be unknown, is deleted or active."""
         if stage == LifecycleStage.DELETED:
-            self._deleted_runs.add(run_id)
+            begun = self._begun.get(run_id)
+            self._deleted_runs[run_id] = begun.info.experiment_id if begun else experiment_id
         else:
-            self._deleted_runs.discard(run_id)
+            self._deleted_runs.pop(run_id, None)
 
     def is_run_deleted(self, run_id: str) -> bool:
         """Say whether a run is known to be deleted."""

@@ -399,7 +399,7 @@ class Client:
         known = self._producer.known
         if known.is_run_deleted(run_id):  # as far as this process knows: others may have restored it
             with suppress(StoreUnavailable):
-                known.stage_run(run_id, self.get_run(run_id).info.lifecycle_stage)
+                self._note_stage(run_id)
         known.check_active(run_id)
 
     def _check_there(self, run_id: str) -> None:
@@ -407,10 +407,14 @@ class Client:
         if known.has_run(check_run_id(run_id)):
             return
         try:
-            known.stage_run(run_id, self.get_run(run_id).info.lifecycle_stage)
+            self._note_stage(run_id)
         except StoreUnavailable as error:
             lifecycle.warn_once(f"run {run_id} is written to unseen, because the store cannot be reached: {error}")
         known.note_run(run_id)
+
+    def _note_stage(self, run_id: str) -> None:
+        info = self.get_run(run_id).info
+        self._producer.known.stage_run(run_id, info.lifecycle_stage, info.experiment_id)
 
     @staticmethod
     def _finish(operation: RunOperations, synchronous: bool | None) -> RunOperations | None:

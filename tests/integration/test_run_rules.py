@@ -199,6 +199,54 @@ def test_an_experiment_of_this_process_keeps_its_place_for_artifacts() -> None:
         assert mlflow.get_artifact_uri() == f"{place}/{run.info.run_id}/artifacts"
 
 
+@pytest.mark.parametrize("mode", ["asynchronous", "offline", "synchronous", "synchronous, renamed by another"])
+def test_the_former_name_of_a_renamed_experiment_is_that_of_a_new_one(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed = mlflow.set_experiment("before").experiment_id
+    mlflow.MlflowClient().rename_experiment(renamed, "after")
+    if mode == "offline":
+        mlflow.flush_async_logging()
+        monkeypatch.setattr(context, "lookup", None)
+    elif mode != "asynchronous":
+        mlflow.config.enable_async_logging(False)
+        if mode != "synchronous":
+            context.producer.known.forget(renamed)
+    anew = mlflow.set_experiment("before")
+    assert (anew.name, anew.experiment_id != renamed) == ("before", True)
+    assert mlflow.set_experiment("before").experiment_id == anew.experiment_id
+    with mlflow.start_run() as run:
+        pass
+    assert mlflow.set_experiment("after").experiment_id == renamed
+    assert code(lambda: mlflow.create_experiment("before")) == "RESOURCE_ALREADY_EXISTS"
+    names = {item.experiment_id: item.name for item in mlflow.search_experiments()}
+    assert names == {renamed: "after", anew.experiment_id: "before", "0": "Default"}
+    assert mlflow.get_run(run.info.run_id).info.experiment_id == anew.experiment_id
+    mlflow.MlflowClient().rename_experiment(anew.experiment_id, "later")
+    third = mlflow.create_experiment("before")
+    assert third not in (renamed, anew.experiment_id)
+
+
+def test_runs_go_and_come_back_with_their_experiment() -> None:
+    client = mlflow.MlflowClient()
+    made = mlflow.set_experiment("there and back").experiment_id
+    with mlflow.start_run() as run:
+        mlflow.log_param("a", 1)
+    client.delete_run(run.info.run_id)
+    other = client.create_run("0").info.run_id
+    client.delete_run(other)
+    mlflow.delete_experiment(made)
+    mlflow.restore_experiment(made)
+    assert mlflow.get_run(run.info.run_id).info.lifecycle_stage == "active"
+    mlflow.log_params({"b": 2}, run_id=run.info.run_id)
+    assert code(lambda: mlflow.log_params({"b": 2}, run_id=other)) == "INVALID_PARAMETER_VALUE"
+    with mlflow.start_run(run_id=run.info.run_id):
+        mlflow.log_param("c", 3)
+        mlflow.delete_experiment(made)
+        assert code(lambda: mlflow.log_param("d", 4)) == "INVALID_PARAMETER_VALUE"
+        mlflow.restore_experiment(made)
+        mlflow.log_param("d", 4)
+    assert mlflow.get_run(run.info.run_id).data.params == {"a": "1", "b": "2", "c": "3", "d": "4"}
+
+
 def test_renaming_and_tagging_follow_mlflows_rules() -> None:
     client = mlflow.MlflowClient()
     one, two = client.create_experiment("one"), client.create_experiment("two")
