@@ -177,24 +177,25 @@ def _resume(run_id: str, run_name: str | None, tags: Mapping[str, Any] | None, d
     producer.resume(run_id)
     for key, value in texts.items():
         producer.set_tag(run_id, key, value)
-    return ActiveRun(known, producer)
+    known.data.tags.update(texts)
+    info = replace(known.info, run_name=texts.get(RUN_NAME_TAG, known.info.run_name))
+    return ActiveRun(Run(info, known.data, known.inputs, known.outputs), producer)
 
 
 def _known_run(run_id: str) -> Run:
     """Return the run that is to be resumed. When the store cannot be reached, training goes on with what little is known."""
-    unread: Run = _starting().unread_run(run_id)
     if context.lookup is None:
-        return unread
+        return _unread_run(run_id)
     try:
         run = _looked_up(run_id)
     except NotFound:
         if not context.producer.holds(run_id):
             raise
         lifecycle.warn_once(f"run {run_id} is resumed without reading it: it is not in the store yet, and no worker files it now")
-        return unread
+        return _unread_run(run_id)
     except StoreUnavailable as error:
         lifecycle.warn_once(f"run {run_id} is resumed without reading it, because the store cannot be reached: {error}")
-        return unread
+        return _unread_run(run_id)
     context.producer.known.stage_run(run_id, run.info.lifecycle_stage, run.info.experiment_id)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         raise FlightlogException(f"cannot resume run {run_id}: it is deleted; restore it with restore_run first")
@@ -204,6 +205,14 @@ def _known_run(run_id: str) -> Run:
             f"run {run_id} belongs to experiment {run.info.experiment_id}, and the active experiment is {chosen}; call set_experiment first"
         )
     return Run(replace(run.info, status="RUNNING", status_reason=None), run.data, run.inputs, run.outputs)
+
+
+def _unread_run(run_id: str) -> Run:
+    """Return what this process knows of a run without reading it."""
+    known = context.producer.known
+    known.check_active(run_id)
+    unread: Run = known.begun(run_id) or _starting().unread_run(run_id)
+    return unread
 
 
 def _looked_up(run_id: str) -> Run:

@@ -40,14 +40,18 @@ class Known:
         self._experiments[experiment.experiment_id] = experiment
         return experiment
 
+    def with_id(self, experiment_id: str) -> Experiment | None:
+        """Return an experiment that is known, also a deleted one."""
+        return self._experiments.get(experiment_id)
+
     def experiment(self, experiment_id: str) -> Experiment | None:
         """Return an experiment that is known to be active."""
-        found = self._experiments.get(experiment_id)
+        found = self.with_id(experiment_id)
         return found if found and found.lifecycle_stage == LifecycleStage.ACTIVE else None
 
     def is_deleted(self, experiment_id: str) -> bool:
         """Say whether an experiment is known to be deleted."""
-        found = self._experiments.get(experiment_id)
+        found = self.with_id(experiment_id)
         return found is not None and found.lifecycle_stage != LifecycleStage.ACTIVE
 
     def named(self, name: str) -> Experiment | None:

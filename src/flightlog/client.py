@@ -35,7 +35,7 @@ from flightlog.schema.entities import (
 )
 from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import new_run_id
-from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_experiment_id, check_key, check_run_id
+from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_key, check_run_id
 from flightlog.schema.names import PARENT_TAG, RUN_NAME_TAG
 from flightlog.schema.rules import check_params_of_a_batch
 from flightlog.stores.base import Envelope, History, Portion, RunReader
@@ -86,11 +86,11 @@ class Client:
 
     def get_experiment(self, experiment_id: str) -> Experiment:
         """See `flightlog.get_experiment`."""
-        return self._reader.get_experiment(check_experiment_id(experiment_id))
+        return reading.experiment_from(self._producer, experiment_id)
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
         """See `flightlog.get_experiment_by_name`."""
-        return self._reader.get_experiment_by_name(name)
+        return reading.experiment_named(self._producer, name)
 
     def search_experiments(
         self,
@@ -141,7 +141,7 @@ class Client:
 
     def get_run(self, run_id: str) -> Run:
         """See `flightlog.get_run`."""
-        return self._reader.get_run(check_run_id(run_id))
+        return reading.run_from(self._producer, run_id)
 
     def get_parent_run(self, run_id: str) -> Run | None:
         """See `flightlog.get_parent_run`."""
@@ -224,7 +224,7 @@ class Client:
     def delete_tag(self, run_id: str, key: str) -> None:
         """Delete a tag of a run. Raises `NotFound` where it has none of that key."""
         self._check_known(run_id)
-        if check_key("tag", key) not in self.get_run(run_id).data.tags:
+        if not self._may_have_tag(run_id, check_key("tag", key)):
             raise NotFound(f"run {run_id} has no tag {key!r}")
         self._finish(self._producer.delete_tag(run_id, key), None)
 
@@ -398,7 +398,7 @@ class Client:
         self._check_there(run_id)
         known = self._producer.known
         if known.is_run_deleted(run_id):  # as far as this process knows: others may have restored it
-            with suppress(StoreUnavailable):
+            with suppress(NotFound, StoreUnavailable):
                 self._note_stage(run_id)
         known.check_active(run_id)
 
@@ -412,8 +412,14 @@ class Client:
             lifecycle.warn_once(f"run {run_id} is written to unseen, because the store cannot be reached: {error}")
         known.note_run(run_id)
 
+    def _may_have_tag(self, run_id: str, key: str) -> bool:
+        try:
+            return key in self._reader.get_run(run_id).data.tags
+        except (NotFound, StoreUnavailable):  # it is known, or we were not here, and nobody can say now what tags it has
+            return True
+
     def _note_stage(self, run_id: str) -> None:
-        info = self.get_run(run_id).info
+        info = self._reader.get_run(run_id).info
         self._producer.known.stage_run(run_id, info.lifecycle_stage, info.experiment_id)
 
     @staticmethod

@@ -12,11 +12,11 @@ from flightlog.producer.context import context
 from flightlog.producer.experiments import experiment_of_run, free_id
 from flightlog.producer.fluent import is_synchronous
 from flightlog.producer.operations import RunOperations
-from flightlog.reading import reader_for
+from flightlog.reading import experiment_from, experiment_named, reader_for
 from flightlog.schema.entities import Experiment, LifecycleStage
 from flightlog.schema.errors import AlreadyExists, InvalidParameter, InvalidState, NotFound, StoreUnavailable
 from flightlog.schema.ids import now_ms
-from flightlog.schema.limits import check_experiment_id, check_experiment_name, check_key
+from flightlog.schema.limits import check_experiment_name, check_key
 from flightlog.schema.rules import check_artifact_location
 
 
@@ -120,7 +120,7 @@ def rename_experiment_with(producer: Producer, experiment_id: object, new_name: 
     name, experiment = check_experiment_name(new_name), _found(producer, experiment_id)
     if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
         raise InvalidState(f"experiment {experiment.name!r} is deleted and cannot be renamed; restore it first")
-    owner = reader_for(producer).get_experiment_by_name(name)
+    owner = experiment_named(producer, name)
     if owner is not None and owner.experiment_id != experiment.experiment_id:
         raise AlreadyExists(f"experiment {owner.experiment_id} is already named {name!r}; choose another name")
     _finish(producer.rename_experiment(experiment.experiment_id, name))
@@ -144,7 +144,7 @@ def delete_experiment_tag_with(producer: Producer, experiment_id: object, key: s
 
 
 def _found(producer: Producer, experiment_id: object) -> Experiment:
-    return reader_for(producer).get_experiment(check_experiment_id(experiment_id))
+    return experiment_from(producer, experiment_id)
 
 
 def _finish(operation: RunOperations) -> None:

@@ -22,6 +22,7 @@ from flightlog.producer.client import Producer
 from flightlog.producer.experiments import experiment_of_run
 from flightlog.producer.fluent import finish, target
 from flightlog.producer.operations import NOTHING, RunOperations
+from flightlog.reading import reader_for
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted, NotFound, StoreUnavailable
 from flightlog.schema.names import TABLES_TAG
 from flightlog.stores.run_columns import columns_of
@@ -83,7 +84,7 @@ def _so_far(client: Client, producer: Producer, run_id: str, entry: dict[str, st
     """
     _wait_for_earlier_rows(producer, run_id, entry["path"])
     try:
-        tables = json.loads(client.get_run(run_id).data.tags.get(TABLES_TAG, "[]"))
+        tables = json.loads(reader_for(producer).get_run(run_id).data.tags.get(TABLES_TAG, "[]"))
         return _read(client, run_id, entry["path"]), tables
     except (NotFound, StoreUnavailable):
         known = producer.known.tables.get(run_id, [])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +134,47 @@ def test_a_resumed_run_takes_name_tags_and_description() -> None:
         pass
     tags = mlflow.get_run(run.info.run_id).data.tags
     assert (tags["mlflow.runName"], tags["k"], tags["mlflow.note.content"]) == ("again", "1", "d")
+
+
+def test_the_handle_of_a_resumed_run_has_what_resuming_has_set() -> None:
+    with mlflow.start_run(tags={"a": 1}) as run:
+        pass
+    with mlflow.start_run(run_id=run.info.run_id, run_name="again", tags={"b": 2}, description="why") as resumed:
+        pass
+    wanted = {"a": "1", "b": "2", "mlflow.note.content": "why", "mlflow.runName": "again"}
+    assert wanted.items() <= resumed.data.tags.items()
+    assert resumed.info.run_name == "again"
+
+
+@pytest.mark.parametrize("away", ["no worker", "no store"])
+def test_what_this_process_made_is_there_for_it_before_the_store_knows_or_can_say(
+    away: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLIGHTLOG_START_WORKER", "0")
+    if away == "no store":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("FLIGHTLOG_TRACKING_URI", f"sqlite:///{tmp_path}/file/tracking.db")
+    context.reset()
+    client = mlflow.MlflowClient()
+    made, chosen = mlflow.create_experiment("made"), mlflow.set_experiment("chosen").experiment_id
+    created = client.create_run(made, tags={"k": "v"})
+    with mlflow.start_run() as run:
+        pass
+    assert mlflow.last_active_run().info == run.info  # type: ignore[union-attr]  # there is one
+    assert client.get_run(created.info.run_id).data.tags["k"] == mlflow.get_run(created.info.run_id).data.tags["k"] == "v"
+    assert client.get_experiment(chosen).name == mlflow.get_experiment(chosen).name == "chosen"
+    assert [client.get_experiment_by_name(name).experiment_id for name in ("made", "chosen")] == [made, chosen]  # type: ignore[union-attr]
+    assert code(lambda: client.create_experiment("made")) == "RESOURCE_ALREADY_EXISTS"
+    client.set_tag(created.info.run_id, "k", "w")
+    client.delete_tag(created.info.run_id, "k")
+    client.set_experiment_tag(made, "k", "v")
+    client.delete_run(created.info.run_id)
+    assert code(lambda: mlflow.start_run(run_id=created.info.run_id)) == "INVALID_PARAMETER_VALUE"
+    assert code(lambda: client.set_terminated(created.info.run_id)) == "INVALID_PARAMETER_VALUE"
+    client.delete_experiment(chosen)
+    assert code(lambda: mlflow.set_experiment("chosen")) == "INVALID_PARAMETER_VALUE"
+    unknown = "RESOURCE_DOES_NOT_EXIST" if away == "no worker" else "TEMPORARILY_UNAVAILABLE"
+    assert code(lambda: mlflow.get_run("f" * 32)) == code(lambda: mlflow.get_experiment("77")) == unknown
 
 
 def test_the_run_of_the_environment_is_resumed_once(monkeypatch: pytest.MonkeyPatch) -> None:
