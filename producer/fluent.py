@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from flightlog.producer import lifecycle
 from flightlog.producer.context import Lookup, activate, active_runs, context, deactivate, under_way
 from flightlog.producer.default_tags import default_tags
-from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
+from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes, text_bytes
 from flightlog.producer.experiments import experiment_by_id, experiment_by_name, experiment_of_run
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.run import ActiveRun
@@ -140,7 +140,7 @@ def start_tags(tags: Mapping[str, Any] | None, description: str | None, parent: 
     """Return the tags that a run begins with: the default ones, and over them what is given."""
     given = _described(tags, description)
     if run_name:
-        given[RUN_NAME_TAG] = run_name
+        given[RUN_NAME_TAG] = str(run_name)
     if parent is not None:
         given[PARENT_TAG] = parent
     return {**default_tags(context.settings.run_context), **given}
@@ -150,7 +150,7 @@ def _described(tags: Mapping[str, Any] | None, description: str | None) -> dict[
     given = context.producer.texts("tag", tags or {})
     if description and NOTE_TAG in given:
         raise InvalidParameter(f"the description {description!r} and the tag {NOTE_TAG} mean the same; give one of them")
-    return {**given, NOTE_TAG: description} if description else given
+    return {**given, NOTE_TAG: str(description)} if description else given
 
 
 def _start(experiment_id: str | None, run_name: str | None, tags: dict[str, str]) -> ActiveRun:
@@ -172,7 +172,7 @@ def _starting() -> ModuleType:
 
 def _resume(run_id: str, run_name: str | None, tags: Mapping[str, Any] | None, description: str | None) -> ActiveRun:
     producer = context.producer
-    texts = {**_described(tags, description), **({RUN_NAME_TAG: run_name} if run_name else {})}
+    texts = {**_described(tags, description), **({RUN_NAME_TAG: str(run_name)} if run_name else {})}
     known = _known_run(run_id)
     producer.resume(run_id)
     for key, value in texts.items():
@@ -410,7 +410,7 @@ def log_artifacts(
 def log_text(text: str, artifact_file: str, run_id: str | None = None) -> None:
     """Log text as an artifact in UTF-8."""
     producer, subject = target(run_id)
-    finish(producer.log_bytes(subject, text.encode(), artifact_file), None)
+    finish(producer.log_bytes(subject, text_bytes(text), artifact_file), None)
 
 
 def log_dict(dictionary: Any, artifact_file: str, run_id: str | None = None) -> None:  # noqa: ANN401 - any JSON value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from flightlog.artifacts import artifacts_of
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
 from flightlog.producer.context import context
-from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
+from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes, text_bytes
 from flightlog.producer.fluent import check_status, is_synchronous
 from flightlog.producer.inputs import record_inputs, record_outputs
 from flightlog.producer.operations import NOTHING, RunOperations
@@ -238,6 +238,8 @@ class Client:
     ) -> RunOperations | None:
         """Log metrics, params and tags of a run. All are checked before any is written; there is no limit to their number."""
         self._check_known(run_id)
+        for kind, items in {"metrics": metrics, "params": params, "tags": tags}.items():
+            _check_pairs(kind, items)
         for item in metrics:
             _check_point(item)
         check_params_of_a_batch(param.key for param in params)
@@ -330,7 +332,7 @@ class Client:
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
         """See `flightlog.log_text`."""
         self._check_there(run_id)
-        self._finish(self._producer.log_bytes(run_id, text.encode(), artifact_file), None)
+        self._finish(self._producer.log_bytes(run_id, text_bytes(text), artifact_file), None)
 
     def log_dict(self, run_id: str, dictionary: Any, artifact_file: str) -> None:  # noqa: ANN401 - any JSON value
         """See `flightlog.log_dict`."""
@@ -428,6 +430,13 @@ class Client:
             operation.wait()
             return None
         return operation if synchronous is not None else None
+
+
+def _check_pairs(kind: str, items: Any) -> None:  # noqa: ANN401 - checked here
+    """Raise `InvalidParameter` unless these are several of what a batch takes."""
+    wrong = items if not isinstance(items, Iterable) else next((item for item in items if not hasattr(item, "key")), None)
+    if wrong is not None:
+        raise InvalidParameter(f"the {kind} of a batch must be a list of such entities, of flightlog.entities, not {type(wrong).__name__}")
 
 
 def _check_point(point: Metric) -> None:

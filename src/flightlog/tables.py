@@ -104,7 +104,9 @@ def _wait_for_earlier_rows(producer: Producer, run_id: str, artifact_file: str) 
         )
 
 
-def _check_name(artifact_file: str) -> None:
+def _check_name(artifact_file: Any) -> None:  # noqa: ANN401 - checked here
+    if not isinstance(artifact_file, str):
+        raise InvalidParameter(f"the name of a table must be a string, not {type(artifact_file).__name__} {artifact_file!r}")
     found = [character for character in FORBIDDEN if character in artifact_file]
     if found:
         raise ValueError(f"the name of a table may not hold {found[0]!r}, as {artifact_file!r} does")
