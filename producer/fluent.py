@@ -52,6 +52,20 @@ def is_tracking_uri_set() -> bool:
     return context.is_tracking_uri_set
 
 
+def set_registry_uri(uri: str) -> None:
+    """Keep the URI of a model registry, here and in the processes that this one starts; "" means the tracking URI. There is none yet."""
+    context.chosen["registry_uri"] = str(uri)
+    if uri:
+        os.environ.pop("FLIGHTLOG_REGISTRY_URI", None)
+        os.environ["MLFLOW_REGISTRY_URI"] = str(uri)
+    lifecycle.warn_once("the URI of a model registry is kept and not used: there is no model registry yet")
+
+
+def get_registry_uri() -> str:
+    """Return the URI that `set_registry_uri` or the environment gave, else the tracking URI."""
+    return context.chosen.get("registry_uri", context.settings.registry_uri) or get_tracking_uri()
+
+
 def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None, trace_location: object = None) -> Experiment:  # noqa: ARG001 - MLflow's signature
     """Make an experiment the active one of this process and of those that it starts. Give its name, which may be new, or its id.
 

@@ -39,6 +39,7 @@ class Settings:
     """What the environment says. Times are seconds, sizes bytes."""
 
     tracking_uri: str | None = None
+    registry_uri: str | None = None
     queue_uri: str | None = None
     spool: str | None = None
     artifact_root: str | None = None
@@ -100,6 +101,7 @@ class Settings:
             )
         return Settings(
             tracking_uri=text("TRACKING_URI"),
+            registry_uri=text("REGISTRY_URI"),
             queue_uri=environ.get("FLIGHTLOG_QUEUE_URI") or None,
             spool=environ.get("FLIGHTLOG_SPOOL") or None,
             artifact_root=environ.get("FLIGHTLOG_ARTIFACT_ROOT") or None,

@@ -48,7 +48,7 @@ from flightlog.stores.memory import MemoryStore
 MOST_WAITING = 1_000
 """So many metrics of a run are applied together at the latest; a read, or any other event of the run, comes sooner as a rule."""
 VARIABLES = ("FLIGHTLOG_", "MLFLOW_")
-HIDDEN = ("TRACKING_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID")
+HIDDEN = ("TRACKING_URI", "REGISTRY_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID")
 """What the environment says of these is meant for whoever runs the tests, not for the code under test."""
 
 

@@ -340,6 +340,21 @@ def test_a_started_process_is_in_the_same_store_and_experiment() -> None:
     assert done.stdout.split() == [made.experiment_id, mlflow.get_tracking_uri()]
 
 
+def test_the_uri_of_a_registry_is_kept_with_one_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    assert mlflow.get_registry_uri() == mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "sqlite:///environment.db")
+    context.reset()
+    assert mlflow.config.get_registry_uri() == "sqlite:///environment.db"
+    assert caplog.messages == []
+    mlflow.set_registry_uri("sqlite:///registry.db")
+    mlflow.tracking.set_registry_uri("sqlite:///registry.db")
+    assert [message for message in caplog.messages if "no model registry yet" in message] == caplog.messages
+    assert len(caplog.messages) <= 1, "once in a process"
+    assert mlflow.get_registry_uri() == os.environ["MLFLOW_REGISTRY_URI"] == "sqlite:///registry.db"
+    mlflow.set_registry_uri("")
+    assert mlflow.get_registry_uri() == mlflow.get_tracking_uri()
+
+
 def test_a_deleted_run_takes_artifacts_and_nothing_else() -> None:
     client = mlflow.MlflowClient()
     run_id = client.create_run("0").info.run_id
