@@ -94,7 +94,7 @@ class Context:
             if self.synchronous is None and not self._settings.asynchronous:
                 self.synchronous = True  # so that a log call need look at this alone
             if self._settings.logging_level is not None:
-                logging.getLogger("flightlog").setLevel(self._settings.logging_level.upper())
+                logging.getLogger("flightlog").setLevel(self._settings.logging_level)
         return self._settings
 
     @staticmethod
