@@ -315,16 +315,17 @@ def log_metric(
     synchronous: bool | None = None,
     timestamp: int | None = None,
     run_id: str | None = None,
-    model_id: str | None = None,  # noqa: ARG001 - MLflow's signature
+    model_id: str | None = None,
     dataset: object = None,
 ) -> RunOperations | None:
-    """Log a metric. `step` is 0 and `timestamp` (ms since the epoch) now when not given. A `dataset` is logged as an input, once."""
+    """Log a metric. `step` is 0 and `timestamp` (ms since the epoch) now when not given. Links dataset and model to the run, once."""
     stack = active_runs.get()
-    if stack and not stack[-1].ended and run_id is None and synchronous is None and dataset is None and not context.synchronous:
+    is_plain = run_id is None and synchronous is None and dataset is None and model_id is None
+    if is_plain and stack and not stack[-1].ended and not context.synchronous:
         stack[-1].recorder.metric(key, value, step, timestamp)
         return None
     producer, subject = _changeable(run_id)
-    _use_dataset(producer, subject, dataset)
+    _link(producer, subject, dataset, model_id)
     return finish(producer.log_metric(subject, key, value, timestamp, step), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
@@ -334,24 +335,30 @@ def log_metrics(
     synchronous: bool | None = None,
     run_id: str | None = None,
     timestamp: int | None = None,
-    model_id: str | None = None,  # noqa: ARG001 - MLflow's signature
+    model_id: str | None = None,
     dataset: object = None,
 ) -> RunOperations | None:
-    """Log several metrics at one step and time. A `dataset` is logged as an input, once."""
+    """Log several metrics at one step and time. Links dataset and model to the run, once."""
     stack = active_runs.get()
-    if stack and not stack[-1].ended and run_id is None and synchronous is None and dataset is None and not context.synchronous:
+    is_plain = run_id is None and synchronous is None and dataset is None and model_id is None
+    if is_plain and stack and not stack[-1].ended and not context.synchronous:
         stack[-1].recorder.metrics(metrics, step, timestamp)
         return None
     producer, subject = _changeable(run_id)
-    _use_dataset(producer, subject, dataset)
+    _link(producer, subject, dataset, model_id)
     return finish(producer.log_metrics(subject, metrics, step, timestamp), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
-def _use_dataset(producer: Producer, run_id: str, dataset: object) -> None:
-    if dataset is not None:
-        from flightlog.producer.inputs import use_dataset  # noqa: PLC0415 - few metrics name a dataset
+def _link(producer: Producer, run_id: str, dataset: object, model_id: str | None) -> None:
+    """Link what a metric was measured with to its run, once."""
+    if dataset is None and model_id is None:
+        return
+    from flightlog.producer.inputs import use_dataset, use_model  # noqa: PLC0415 - few metrics name any
 
+    if dataset is not None:
         use_dataset(producer, run_id, dataset)
+    if model_id is not None:
+        use_model(producer, run_id, model_id)
 
 
 def target(run_id: str | None) -> tuple[Producer, str]:

@@ -202,12 +202,13 @@ class Client:
         timestamp: int | None = None,
         step: int | None = None,
         synchronous: bool | None = None,
-        dataset_name: str | None = None,  # noqa: ARG002 - MLflow's signature
-        dataset_digest: str | None = None,  # noqa: ARG002 - MLflow's signature
-        model_id: str | None = None,  # noqa: ARG002 - MLflow's signature
+        dataset_name: str | None = None,
+        dataset_digest: str | None = None,
+        model_id: str | None = None,
     ) -> RunOperations | None:
         """Log a metric of a run. `timestamp` is ms since the epoch, now by default."""
         self._check_known(run_id)
+        _say_what_is_not_kept(dataset_name, dataset_digest, model_id)
         return self._finish(self._producer.log_metric(run_id, key, value, timestamp, step), synchronous)
 
     def log_param(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> Any:  # noqa: ANN401 - any value, returned as it came
@@ -444,6 +445,12 @@ def _check_point(point: Metric) -> None:
     as_metric_value(point.key, point.value)
     as_step(point.step or 0)
     as_timestamp(point.timestamp or 0)
+    _say_what_is_not_kept(*(getattr(point, name, None) for name in ("dataset_name", "dataset_digest", "model_id")))
+
+
+def _say_what_is_not_kept(*links: str | None) -> None:
+    if any(links):
+        lifecycle.warn_once("that a point of a metric belongs to a dataset or a model is not kept yet; log_inputs links them to the run")
 
 
 MlflowClient = Client
