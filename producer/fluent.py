@@ -320,10 +320,11 @@ def log_metric(
 ) -> RunOperations | None:
     """Log a metric. `step` is 0 and `timestamp` (ms since the epoch) now when not given. Links dataset and model to the run, once."""
     stack = active_runs.get()
-    is_plain = run_id is None and synchronous is None and dataset is None and model_id is None
-    if is_plain and stack and not stack[-1].ended and not context.synchronous:
-        stack[-1].recorder.metric(key, value, step, timestamp)
-        return None
+    if stack and run_id is None and synchronous is None and dataset is None and model_id is None:
+        run = stack[-1]
+        if not (run.ended or context.synchronous):
+            run.recorder.metric(key, value, step, timestamp)
+            return None
     producer, subject = _changeable(run_id)
     _link(producer, subject, dataset, model_id)
     return finish(producer.log_metric(subject, key, value, timestamp, step), synchronous)  # type: ignore[no-any-return]  # as finish says
@@ -340,10 +341,11 @@ def log_metrics(
 ) -> RunOperations | None:
     """Log several metrics at one step and time. Links dataset and model to the run, once."""
     stack = active_runs.get()
-    is_plain = run_id is None and synchronous is None and dataset is None and model_id is None
-    if is_plain and stack and not stack[-1].ended and not context.synchronous:
-        stack[-1].recorder.metrics(metrics, step, timestamp)
-        return None
+    if stack and run_id is None and synchronous is None and dataset is None and model_id is None:
+        run = stack[-1]
+        if not (run.ended or context.synchronous):
+            run.recorder.metrics(metrics, step, timestamp)
+            return None
     producer, subject = _changeable(run_id)
     _link(producer, subject, dataset, model_id)
     return finish(producer.log_metrics(subject, metrics, step, timestamp), synchronous)  # type: ignore[no-any-return]  # as finish says

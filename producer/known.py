@@ -7,6 +7,7 @@ of a name or an id that it does not know.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -15,6 +16,9 @@ from typing import Any
 from flightlog.schema.entities import Experiment, LifecycleStage, Run
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.ids import experiment_id_for
+
+MOST_BEGUN = 1_000
+"""So many of the runs that were begun here are remembered whole, the latest: the store has long heard of the others."""
 
 
 class Known:
@@ -26,7 +30,7 @@ class Known:
         self.tables: dict[str, list[Any]] = {}
         """What this process has said of the tables of a run."""
         self._runs: set[str] = set()
-        self._begun: dict[str, Run] = {}
+        self._begun: OrderedDict[str, Run] = OrderedDict()
         self._experiments: dict[str, Experiment] = {}
         self._deleted_runs: dict[str, str | None] = {}
         """The experiment of each, None where it is not known."""
@@ -85,11 +89,13 @@ class Known:
     def begin_run(self, run: Run) -> Run:
         """Note a run that this process has made, as it is at its start, and return it."""
         self._begun[run.info.run_id] = run
+        if len(self._begun) > MOST_BEGUN:
+            self._begun.popitem(last=False)
         self.note_run(run.info.run_id)
         return run
 
     def begun(self, run_id: str) -> Run | None:
-        """Return a run that this process has made, as it was at its start."""
+        """Return a run that this process has made, as it was at its start; None for one that it made long ago."""
         return self._begun.get(run_id)
 
     def has_run(self, run_id: str) -> bool:
