@@ -284,7 +284,7 @@ class Producer:
                     return snapshots.snapshot_bytes(source, self.location.spool)
                 return snapshots.snapshot_file(source, self.location.spool)
             except OSError as error:
-                if error.filename == str(source):
+                if isinstance(source, Path) and error.filename == str(source):  # the script's file, and not ours
                     raise
                 reason = f"the spool {self.location.spool} cannot take a copy: {error}; {ROOM_ADVICE}"
                 if not self.recorder(run_id).journal.is_to_wait("artifact", reason):
