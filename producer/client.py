@@ -10,28 +10,31 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from flightlog.producer import doorbell, snapshots
 from flightlog.producer.awaited import AwaitedArtifacts
 from flightlog.producer.caretaker import Caretaker
-from flightlog.producer.journal import Journal, cut
+from flightlog.producer.journal import ROOM_POLL, Journal, cut
 from flightlog.producer.known import Known
 from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
-from flightlog.producer.spool import Spool
+from flightlog.producer.spool import ROOM_ADVICE, Spool
 from flightlog.schema import events as e
 from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
-from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id, check_value_length
+from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_mapping, check_run_id, check_value_length
 from flightlog.schema.settings import Location, Settings, absolute_location, without_password
 
 if TYPE_CHECKING:
     from flightlog.producer.system.sampler import Sampler
 
 log = logging.getLogger("flightlog")
+E = TypeVar("E", bound=e.Event)
 
 MAX_OPEN = 64
 """So many journals stay open at once; the one that was idle longest is closed first, and opens again by itself."""
@@ -175,7 +178,7 @@ class Producer:
         self.stop_sampling(run_id)
         recorder = self.recorder(check_run_id(run_id))
         stamp = monotone_ms()
-        event = _build(
+        event = build(
             e.RunEnded, time=stamp, status=status, end_time=stamp if end_time is None else end_time, reason=reason and cut(reason)
         )
         operation = self._operation(recorder, recorder.last_event(event))
@@ -231,7 +234,8 @@ class Producer:
 
     def texts(self, kind: str, values: Mapping[str, Any]) -> dict[str, str]:
         """Return params or tags as text, when all their keys and values obey the rules; `kind` is param, tag or experiment tag."""
-        return {check_key("param" if kind == "param" else "tag", key): self.text(kind, key, value) for key, value in values.items()}
+        items = check_mapping(f"{kind}s", values).items()
+        return {check_key("param" if kind == "param" else "tag", key): self.text(kind, key, value) for key, value in items}
 
     def text(self, kind: str, key: str, value: Any) -> str:  # noqa: ANN401 - becomes text
         """Return a value as text, whole: whoever shows it to an MLflow client cuts it. Raises where that is not wanted."""
@@ -243,33 +247,54 @@ class Producer:
 
     def log_artifact(self, run_id: str, local_path: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a file, or a folder with its name, among the run's artifacts."""
-        path, links = check_artifact_path(artifact_path), self.settings.follow_links
-        return self._log_files(run_id, list(snapshots.local_files(Path(local_path), path, follow_links=links)))
+        source, path, links = _local(local_path), check_artifact_path(artifact_path), self.settings.follow_links
+        return self._log_sources(run_id, list(snapshots.local_files(source, path, follow_links=links)))
 
     def log_artifacts(self, run_id: str, local_dir: str | Path, artifact_path: str | None = None) -> RunOperations:
         """Snapshot a folder's contents among the run's artifacts."""
-        if not Path(local_dir).is_dir():
-            raise InvalidParameter(f"cannot log {str(local_dir)!r}: it is not a folder")
-        path, links = check_artifact_path(artifact_path), self.settings.follow_links
-        return self._log_files(run_id, list(snapshots.folder_files(Path(local_dir), path, follow_links=links)))
+        folder, path, links = _local(local_dir), check_artifact_path(artifact_path), self.settings.follow_links
+        if not folder.is_dir():
+            raise InvalidParameter(f"cannot log {str(folder)!r}: it is not a folder")
+        return self._log_sources(run_id, list(snapshots.folder_files(folder, path, follow_links=links)))
 
     def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
         """Record content as an artifact."""
-        path = check_artifact_file(artifact_file)
-        check_run_id(run_id)
-        return self._log_snapshots(run_id, [(snapshots.snapshot_bytes(content, self.location.spool), path)])
+        return self._log_sources(run_id, [(content, check_artifact_file(artifact_file))])
 
-    def _log_files(self, run_id: str, files: list[tuple[Path, str]]) -> RunOperations:
-        """Copy all files before the first event: where one cannot be copied, none is logged."""
+    def _log_sources(self, run_id: str, sources: Sequence[tuple[Path | bytes, str]]) -> RunOperations:
+        """Copy all files and contents before the first event: where a file cannot be read, none is logged. What has no room is left out."""
         check_run_id(run_id)
         taken: list[tuple[snapshots.Snapshot, str]] = []
         try:
-            for source, path in files:
-                taken.append((snapshots.snapshot_file(source, self.location.spool), path))
+            for source, path in sources:
+                snapshot = self._snapshot(run_id, source)
+                if snapshot is not None:
+                    taken.append((snapshot, path))
         except BaseException:
             self._drop_snapshots(taken)
             raise
         return self._log_snapshots(run_id, taken)
+
+    def _snapshot(self, run_id: str, source: Path | bytes) -> snapshots.Snapshot | None:
+        """Copy a file or content into the spool. Where that cannot be written, do as the policy for events says; None: it was dropped."""
+        pause = ROOM_POLL
+        while True:
+            try:
+                if isinstance(source, bytes):
+                    return snapshots.snapshot_bytes(source, self.location.spool)
+                return snapshots.snapshot_file(source, self.location.spool)
+            except OSError as error:
+                if isinstance(source, Path) and error.filename == str(source):  # the script's file, and not ours
+                    raise
+                reason = f"the spool {self.location.spool} cannot take a copy: {error}; {ROOM_ADVICE}"
+                if not self.recorder(run_id).journal.is_to_wait("artifact", reason):
+                    return None
+            threading.Event().wait(pause)
+            pause = min(2 * pause, FIRST_RETRY)
+
+    def drop(self, run_id: str, reason: str) -> None:
+        """Count what could not be recorded as dropped, and warn of it."""
+        self.recorder(run_id).journal.drop(reason)
 
     def _drop_snapshots(self, taken: Sequence[tuple[snapshots.Snapshot, str]]) -> None:
         for snapshot, _ in taken:
@@ -296,7 +321,7 @@ class Producer:
 
     def _record(self, subject: str, event: type[e.Event], /, **fields: Any) -> RunOperations:  # noqa: ANN401 - fields of the event
         recorder = self.recorder(subject)
-        return self._operation(recorder, recorder.event(_build(event, time=monotone_ms(), **fields)))
+        return self._operation(recorder, recorder.event(build(event, time=monotone_ms(), **fields)))
 
     def _record_experiment(self, experiment_id: str, event: type[e.Event], /, **fields: Any) -> RunOperations:  # noqa: ANN401 - fields of the event
         subject = experiment_subject(experiment_id)
@@ -489,8 +514,19 @@ class Producer:
         self._begin()
 
 
-def _build(event: type[e.Event], /, **fields: Any) -> e.Event:  # noqa: ANN401 - fields of the event
+def _local(path: Any) -> Path:  # noqa: ANN401 - checked here
+    try:
+        return Path(path)
+    except TypeError as error:
+        raise InvalidParameter(
+            f"what is logged as an artifact is given by its path, a string or a Path, not {type(path).__name__}"
+        ) from error
+
+
+def build(event: type[E], /, **fields: Any) -> E:  # noqa: ANN401 - fields of the event
+    """Return an event of these fields. Raises `InvalidParameter` for one of a wrong type."""
     try:
         return event(**fields)
-    except ValueError as error:
-        raise InvalidParameter(f"{event.__name__}: {error}") from error
+    except ValidationError as error:
+        wrong = [f"{'.'.join(map(str, item['loc']))} {item['input']!r}: {item['msg']}" for item in error.errors()]
+        raise InvalidParameter(f"{event.__name__} cannot be recorded: {'; '.join(wrong)}") from error

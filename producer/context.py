@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from flightlog.producer import notebooks
 from flightlog.producer.caretaker import Caretaker
 from flightlog.schema.entities import Experiment, Run
 from flightlog.schema.settings import Location, Settings, locate
@@ -93,7 +94,7 @@ class Context:
             if self.synchronous is None and not self._settings.asynchronous:
                 self.synchronous = True  # so that a log call need look at this alone
             if self._settings.logging_level is not None:
-                logging.getLogger("flightlog").setLevel(self._settings.logging_level.upper())
+                logging.getLogger("flightlog").setLevel(self._settings.logging_level)
         return self._settings
 
     @staticmethod
@@ -207,5 +208,26 @@ class Context:
 
 context = Context()
 active_runs: ContextVar[tuple[ActiveRun, ...]] = ContextVar("flightlog_active_runs", default=())
-"""The stack of this context: a thread starts with an empty one, an asyncio task with that of its creator."""
+"""The stack of this context: a thread starts with an empty one, an asyncio task with that of its creator. Some may have ended by now."""
 last_run_id: ContextVar[str | None] = ContextVar("flightlog_last_run_id", default=None)
+
+
+def under_way() -> tuple[ActiveRun, ...]:
+    """Return the stack of this context without the runs that a task which inherited them has ended."""
+    return tuple(run for run in active_runs.get() if not run.ended)
+
+
+def activate(run: ActiveRun) -> None:
+    """Make a run the active one of this context."""
+    _set_stack((*under_way(), run), run)
+
+
+def deactivate(run: ActiveRun) -> None:
+    """Take a run off the stack of this context."""
+    _set_stack(tuple(item for item in under_way() if item is not run), run)
+
+
+def _set_stack(stack: tuple[ActiveRun, ...], latest: ActiveRun) -> None:
+    active_runs.set(stack)
+    last_run_id.set(latest.info.run_id)
+    notebooks.keep(active_runs, last_run_id)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from flightlog.producer.notebooks import shell
 from flightlog.schema.entities import SourceType
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.limits import check_key
@@ -40,9 +41,9 @@ def default_tags(run_context: str | None) -> dict[str, str]:
 @lru_cache(maxsize=8)
 def _found_tags(script: str) -> dict[str, str]:
     tags = {USER_TAG: _user(), SOURCE_NAME_TAG: script or "<console>", SOURCE_TYPE_TAG: SourceType.to_string(SourceType.LOCAL)}
-    shell = _notebook_shell()
-    if shell is not None:
-        return {**tags, **_git_tags(Path.cwd()), **_notebook_tags(shell)}
+    notebook = _notebook_shell()
+    if notebook is not None:
+        return {**tags, **_git_tags(Path.cwd()), **_notebook_tags(notebook)}
     return {**tags, **_git_tags(Path(script).resolve().parent)} if os.path.isfile(script) else tags  # noqa: PTH113 - "-c" is no path
 
 
@@ -54,14 +55,13 @@ def _user() -> str:
 
 
 def _notebook_shell() -> Any:  # noqa: ANN401 - IPython's, which need not be installed
-    """Return the shell of a notebook's kernel, None for scripts and terminals. Whoever runs in one has imported IPython."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
-    return shell if shell is not None and getattr(shell, "kernel", None) is not None else None
+    """Return the shell of a notebook's kernel, None for scripts and terminals."""
+    found = shell()
+    return found if found is not None and getattr(found, "kernel", None) is not None else None
 
 
-def _notebook_tags(shell: Any) -> dict[str, str]:  # noqa: ANN401 - as above
-    names = [getattr(shell, "user_ns", {}).get(NOTEBOOK_VARIABLES[0]), *(os.environ.get(name) for name in NOTEBOOK_VARIABLES)]
+def _notebook_tags(notebook: Any) -> dict[str, str]:  # noqa: ANN401 - as above
+    names = [getattr(notebook, "user_ns", {}).get(NOTEBOOK_VARIABLES[0]), *(os.environ.get(name) for name in NOTEBOOK_VARIABLES)]
     name = next((Path(str(name)).name for name in names if name), None)
     tags = {SOURCE_TYPE_TAG: SourceType.to_string(SourceType.NOTEBOOK)}
     return {**tags, SOURCE_NAME_TAG: name} if name else tags

@@ -8,6 +8,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from flightlog.schema.artifact_paths import check_artifact_file
+from flightlog.schema.errors import InvalidParameter
+
 PLOTLY_FORMATS = (".png", ".jpeg", ".webp", ".svg", ".pdf")
 CHUNK = 1 << 20
 
@@ -20,16 +23,45 @@ class Readable(Protocol):
 
 
 def dictionary_bytes(dictionary: Any, artifact_file: str) -> bytes:  # noqa: ANN401 - any value
-    """Return YAML for a file that ends in .yml or .yaml, else JSON, in which what it has no form for becomes text."""
-    if posixpath.splitext(artifact_file)[1] not in (".yml", ".yaml"):
-        return json.dumps(dictionary, indent=2, default=str).encode()
+    """Return YAML for a file that ends in .yml or .yaml, else JSON, in which what it has no form for becomes text.
+
+    Raises `InvalidParameter` for what has no form in the file either way, such as a dictionary that holds itself.
+    """
+    write = _as_yaml if _extension(artifact_file) in (".yml", ".yaml") else _as_json
+    try:
+        return write(dictionary).encode()
+    except Exception as error:
+        raise InvalidParameter(f"a {type(dictionary).__name__} cannot be written as {artifact_file!r}: {error}") from error
+
+
+def _as_json(value: Any) -> str:  # noqa: ANN401 - any value
+    return json.dumps(value, indent=2, default=str)
+
+
+def _as_yaml(value: Any) -> str:  # noqa: ANN401 - any value
     import yaml  # noqa: PLC0415 - rare, and it takes its time
 
-    return yaml.dump(dictionary, indent=2, default_flow_style=False).encode()
+    return str(yaml.dump(value, indent=2, default_flow_style=False))
+
+
+def text_bytes(text: Any) -> bytes:  # noqa: ANN401 - checked here
+    """Return text in UTF-8. Raises `InvalidParameter` for what is none."""
+    if not isinstance(text, str):
+        raise InvalidParameter(f"a text must be a string, not {type(text).__name__} {repr(text)[:100]}; log bytes with log_stream")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidParameter(f"the text cannot be written in UTF-8: {error}") from error
+
+
+def _extension(artifact_file: str) -> str:
+    return posixpath.splitext(check_artifact_file(artifact_file))[1]
 
 
 def stream_bytes(stream: Readable) -> bytes:
     """Return what is left in a binary stream. Raises `TypeError` for one of text."""
+    if not hasattr(stream, "read"):
+        raise InvalidParameter(f"a stream must be an open file or another with a method read, not {type(stream).__name__}")
     chunks = []
     while chunk := stream.read(CHUNK):
         if not isinstance(chunk, (bytes, bytearray, memoryview)):
@@ -43,7 +75,7 @@ def figure_bytes(figure: Any, artifact_file: str, save_kwargs: Mapping[str, Any]
 
     Whoever has a figure has imported its library: nothing is imported here.
     """
-    extension = posixpath.splitext(artifact_file)[1]
+    extension = _extension(artifact_file)
     if _is_instance(figure, "matplotlib.figure", "Figure"):
         return _matplotlib_bytes(figure, extension, dict(save_kwargs or {}))
     if _is_instance(figure, "plotly.graph_objects", "Figure"):

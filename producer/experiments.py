@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from flightlog.producer import lifecycle
 from flightlog.producer.context import Lookup, context
 from flightlog.schema.entities import Experiment, LifecycleStage
 from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, DEFAULT_EXPERIMENT_NAME, experiment_id_for, now_ms
 from flightlog.schema.limits import check_experiment_id, check_experiment_name
+
+if TYPE_CHECKING:
+    from flightlog.producer.client import Producer
 
 
 def experiment_by_name(name: object) -> Experiment:
@@ -20,12 +26,22 @@ def experiment_by_name(name: object) -> Experiment:
     known = producer.known.named(checked)
     is_in_doubt = known is not None and known.lifecycle_stage != LifecycleStage.ACTIVE
     if context.lookup is not None and (is_in_doubt or (known is None and lifecycle.is_waiting_at_end())):
-        known = context.lookup.experiment_named(checked)
-    experiment = _remember(_active(known) if known is not None else _new(experiment_id_for(checked), checked))
+        known = context.lookup.experiment_named(checked) or _new(free_id(producer, checked, context.lookup.experiment), checked)
+    experiment = _remember(_active(known or _new(producer.known.new_id(checked), checked)))
     operation = producer.create_experiment(experiment.experiment_id, checked, experiment.artifact_location)  # harmless when it is there
     if lifecycle.is_waiting_at_end():
         operation.wait()
     return experiment
+
+
+def free_id(producer: Producer, name: str, experiment: Callable[[str], Experiment]) -> str:
+    """Return the id for a new experiment of a name, which no experiment has that was renamed. `experiment` looks one up by its id."""
+    while True:
+        found = producer.known.new_id(name)
+        try:
+            producer.known.remember(experiment(found))
+        except NotFound:
+            return found
 
 
 def experiment_by_id(experiment_id: object) -> Experiment:

@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from flightlog.producer import lifecycle
-from flightlog.producer.context import Lookup, active_runs, context, last_run_id
+from flightlog.producer.context import Lookup, activate, active_runs, context, deactivate, under_way
 from flightlog.producer.default_tags import default_tags
-from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
+from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes, text_bytes
 from flightlog.producer.experiments import experiment_by_id, experiment_by_name, experiment_of_run
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.producer.run import ActiveRun
@@ -52,6 +52,20 @@ def is_tracking_uri_set() -> bool:
     return context.is_tracking_uri_set
 
 
+def set_registry_uri(uri: str) -> None:
+    """Keep the URI of a model registry, here and in the processes that this one starts; "" means the tracking URI. There is none yet."""
+    context.chosen["registry_uri"] = str(uri)
+    if uri:
+        os.environ.pop("FLIGHTLOG_REGISTRY_URI", None)
+        os.environ["MLFLOW_REGISTRY_URI"] = str(uri)
+    lifecycle.warn_once("the URI of a model registry is kept and not used: there is no model registry yet")
+
+
+def get_registry_uri() -> str:
+    """Return the URI that `set_registry_uri` or the environment gave, else the tracking URI."""
+    return context.chosen.get("registry_uri", context.settings.registry_uri) or get_tracking_uri()
+
+
 def set_experiment(experiment_name: str | None = None, experiment_id: str | None = None, trace_location: object = None) -> Experiment:  # noqa: ARG001 - MLflow's signature
     """Make an experiment the active one of this process and of those that it starts. Give its name, which may be new, or its id.
 
@@ -81,7 +95,7 @@ def start_run(
     Makes no round trip for a new run, unless its experiment is given by an id that this process does not know. `log_system_metrics` has
     the machine's figures logged in the background; None leaves that to `enable_system_metrics_logging`.
     """
-    stack = _under_way()
+    stack = _of_this_thread()
     if stack and not nested:
         raise FlightlogException(_already_active(stack[-1]))
     sampled = switches.is_wanted(log_system_metrics)
@@ -91,8 +105,7 @@ def start_run(
     else:
         parent = _parent(stack, parent_run_id)
         run = _start(experiment_id, run_name, start_tags(tags, description, parent, run_name))
-    active_runs.set((*active_runs.get(), run))
-    last_run_id.set(run.info.run_id)
+    activate(run)
     lifecycle.own(run)
     if sampled:
         switches.watch(run, resumed=resumed is not None)
@@ -107,17 +120,16 @@ def attach(run_id: str, log_system_metrics: bool | None = None) -> ActiveRun:
     """
     sampled = switches.is_wanted(log_system_metrics, attached=True)
     run = ActiveRun(_starting().unread_run(check_run_id(run_id)), context.producer, owned=False)
-    active_runs.set((*active_runs.get(), run))
-    last_run_id.set(run_id)
+    activate(run)
     if sampled:
         switches.watch(run, attached=True)
     return run
 
 
-def _under_way() -> tuple[ActiveRun, ...]:
+def _of_this_thread() -> tuple[ActiveRun, ...]:
     """Return the active runs of this thread; those of the process that it was forked from, or of another thread, are left out."""
     home = (os.getpid(), threading.get_ident())
-    return tuple(run for run in active_runs.get() if run.home == home and not run.ended)
+    return tuple(run for run in under_way() if run.home == home)
 
 
 def _already_active(run: ActiveRun) -> str:
@@ -142,7 +154,7 @@ def start_tags(tags: Mapping[str, Any] | None, description: str | None, parent: 
     """Return the tags that a run begins with: the default ones, and over them what is given."""
     given = _described(tags, description)
     if run_name:
-        given[RUN_NAME_TAG] = run_name
+        given[RUN_NAME_TAG] = str(run_name)
     if parent is not None:
         given[PARENT_TAG] = parent
     return {**default_tags(context.settings.run_context), **given}
@@ -152,7 +164,7 @@ def _described(tags: Mapping[str, Any] | None, description: str | None) -> dict[
     given = context.producer.texts("tag", tags or {})
     if description and NOTE_TAG in given:
         raise InvalidParameter(f"the description {description!r} and the tag {NOTE_TAG} mean the same; give one of them")
-    return {**given, NOTE_TAG: description} if description else given
+    return {**given, NOTE_TAG: str(description)} if description else given
 
 
 def _start(experiment_id: str | None, run_name: str | None, tags: dict[str, str]) -> ActiveRun:
@@ -162,8 +174,7 @@ def _start(experiment_id: str | None, run_name: str | None, tags: dict[str, str]
     run_id = new_run_id()
     event = starting.run_started(producer, run_id, experiment.experiment_id, experiment.name or None, run_name, tags)
     producer.start(run_id, event)
-    producer.known.note_run(run_id)
-    return ActiveRun(starting.local_run(run_id, event), producer)
+    return ActiveRun(producer.known.begin_run(starting.local_run(run_id, event)), producer)
 
 
 def _starting() -> ModuleType:
@@ -175,30 +186,31 @@ def _starting() -> ModuleType:
 
 def _resume(run_id: str, run_name: str | None, tags: Mapping[str, Any] | None, description: str | None) -> ActiveRun:
     producer = context.producer
-    texts = {**_described(tags, description), **({RUN_NAME_TAG: run_name} if run_name else {})}
+    texts = {**_described(tags, description), **({RUN_NAME_TAG: str(run_name)} if run_name else {})}
     known = _known_run(run_id)
     producer.resume(run_id)
     for key, value in texts.items():
         producer.set_tag(run_id, key, value)
-    return ActiveRun(known, producer)
+    known.data.tags.update(texts)
+    info = replace(known.info, run_name=texts.get(RUN_NAME_TAG, known.info.run_name))
+    return ActiveRun(Run(info, known.data, known.inputs, known.outputs), producer)
 
 
 def _known_run(run_id: str) -> Run:
     """Return the run that is to be resumed. When the store cannot be reached, training goes on with what little is known."""
-    unread: Run = _starting().unread_run(run_id)
     if context.lookup is None:
-        return unread
+        return _unread_run(run_id)
     try:
         run = _looked_up(run_id)
     except NotFound:
         if not context.producer.holds(run_id):
             raise
         lifecycle.warn_once(f"run {run_id} is resumed without reading it: it is not in the store yet, and no worker files it now")
-        return unread
+        return _unread_run(run_id)
     except StoreUnavailable as error:
         lifecycle.warn_once(f"run {run_id} is resumed without reading it, because the store cannot be reached: {error}")
-        return unread
-    context.producer.known.stage_run(run_id, run.info.lifecycle_stage)
+        return _unread_run(run_id)
+    context.producer.known.stage_run(run_id, run.info.lifecycle_stage, run.info.experiment_id)
     if run.info.lifecycle_stage != LifecycleStage.ACTIVE:
         raise FlightlogException(f"cannot resume run {run_id}: it is deleted; restore it with restore_run first")
     chosen = context.experiment_id
@@ -207,6 +219,14 @@ def _known_run(run_id: str) -> Run:
             f"run {run_id} belongs to experiment {run.info.experiment_id}, and the active experiment is {chosen}; call set_experiment first"
         )
     return Run(replace(run.info, status="RUNNING", status_reason=None), run.data, run.inputs, run.outputs)
+
+
+def _unread_run(run_id: str) -> Run:
+    """Return what this process knows of a run without reading it."""
+    known = context.producer.known
+    known.check_active(run_id)
+    unread: Run = known.begun(run_id) or _starting().unread_run(run_id)
+    return unread
 
 
 def _looked_up(run_id: str) -> Run:
@@ -234,12 +254,12 @@ def _lookup() -> Lookup:
 
 def end_run(status: str = "FINISHED") -> None:
     """End the active run of this context with a status: FINISHED, FAILED or KILLED. Without an active run nothing happens."""
-    stack = active_runs.get()
-    if not stack:
+    run = active_run()
+    if run is None:
         return
     check_status(status)
-    active_runs.set(stack[:-1])
-    lifecycle.end(stack[-1], status)
+    deactivate(run)
+    lifecycle.end(run, status)
 
 
 def check_status(status: str) -> str:
@@ -251,14 +271,13 @@ def check_status(status: str) -> str:
 
 def active_run() -> ActiveRun | None:
     """Return the active run of this context, or None."""
-    stack = active_runs.get()
+    stack = under_way()
     return stack[-1] if stack else None
 
 
 def _active() -> ActiveRun:
     """Return the active run, starting one if there is none, as MLflow does."""
-    stack = active_runs.get()
-    return stack[-1] if stack else start_run()
+    return active_run() or start_run()
 
 
 def rewind(step: int) -> None:
@@ -266,10 +285,10 @@ def rewind(step: int) -> None:
 
     Points that earlier attempts have logged at that step or later are kept, and shown only where their attempt is asked for.
     """
-    stack = active_runs.get()
-    if not stack:
+    run = active_run()
+    if run is None:
         raise FlightlogException("there is no active run to rewind; resume one with start_run(run_id=...)")
-    stack[-1].rewind(step)
+    run.rewind(step)
 
 
 def finish(operation: RunOperations, synchronous: bool | None, value: Any = None) -> Any:  # noqa: ANN401 - whatever the verb returns
@@ -296,16 +315,18 @@ def log_metric(
     synchronous: bool | None = None,
     timestamp: int | None = None,
     run_id: str | None = None,
-    model_id: str | None = None,  # noqa: ARG001 - MLflow's signature
+    model_id: str | None = None,
     dataset: object = None,
 ) -> RunOperations | None:
-    """Log a metric. `step` is 0 and `timestamp` (ms since the epoch) now when not given. A `dataset` is logged as an input, once."""
+    """Log a metric. `step` is 0 and `timestamp` (ms since the epoch) now when not given. Links dataset and model to the run, once."""
     stack = active_runs.get()
-    if stack and run_id is None and synchronous is None and dataset is None and not context.synchronous:
-        stack[-1].recorder.metric(key, value, step, timestamp)
-        return None
+    if stack and run_id is None and synchronous is None and dataset is None and model_id is None:
+        run = stack[-1]
+        if not (run.ended or context.synchronous):
+            run.recorder.metric(key, value, step, timestamp)
+            return None
     producer, subject = _changeable(run_id)
-    _use_dataset(producer, subject, dataset)
+    _link(producer, subject, dataset, model_id)
     return finish(producer.log_metric(subject, key, value, timestamp, step), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
@@ -315,24 +336,31 @@ def log_metrics(
     synchronous: bool | None = None,
     run_id: str | None = None,
     timestamp: int | None = None,
-    model_id: str | None = None,  # noqa: ARG001 - MLflow's signature
+    model_id: str | None = None,
     dataset: object = None,
 ) -> RunOperations | None:
-    """Log several metrics at one step and time. A `dataset` is logged as an input, once."""
+    """Log several metrics at one step and time. Links dataset and model to the run, once."""
     stack = active_runs.get()
-    if stack and run_id is None and synchronous is None and dataset is None and not context.synchronous:
-        stack[-1].recorder.metrics(metrics, step, timestamp)
-        return None
+    if stack and run_id is None and synchronous is None and dataset is None and model_id is None:
+        run = stack[-1]
+        if not (run.ended or context.synchronous):
+            run.recorder.metrics(metrics, step, timestamp)
+            return None
     producer, subject = _changeable(run_id)
-    _use_dataset(producer, subject, dataset)
+    _link(producer, subject, dataset, model_id)
     return finish(producer.log_metrics(subject, metrics, step, timestamp), synchronous)  # type: ignore[no-any-return]  # as finish says
 
 
-def _use_dataset(producer: Producer, run_id: str, dataset: object) -> None:
-    if dataset is not None:
-        from flightlog.producer.inputs import use_dataset  # noqa: PLC0415 - few metrics name a dataset
+def _link(producer: Producer, run_id: str, dataset: object, model_id: str | None) -> None:
+    """Link what a metric was measured with to its run, once."""
+    if dataset is None and model_id is None:
+        return
+    from flightlog.producer.inputs import use_dataset, use_model  # noqa: PLC0415 - few metrics name any
 
+    if dataset is not None:
         use_dataset(producer, run_id, dataset)
+    if model_id is not None:
+        use_model(producer, run_id, model_id)
 
 
 def target(run_id: str | None) -> tuple[Producer, str]:
@@ -405,7 +433,7 @@ def log_artifacts(
 def log_text(text: str, artifact_file: str, run_id: str | None = None) -> None:
     """Log text as an artifact in UTF-8."""
     producer, subject = target(run_id)
-    finish(producer.log_bytes(subject, text.encode(), artifact_file), None)
+    finish(producer.log_bytes(subject, text_bytes(text), artifact_file), None)
 
 
 def log_dict(dictionary: Any, artifact_file: str, run_id: str | None = None) -> None:  # noqa: ANN401 - any JSON value

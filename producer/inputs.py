@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
 from flightlog.producer.operations import RunOperations
 from flightlog.schema import events as e
 from flightlog.schema import limits
-from flightlog.schema.entities import Dataset, DatasetInput
+from flightlog.schema.entities import Dataset, DatasetInput, LoggedModelInput
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.ids import monotone_ms
 from flightlog.schema.limits import as_step, check_run_id, check_text
@@ -18,8 +19,8 @@ from flightlog.schema.rules import checked
 
 MAX_REMEMBERED = 10_000
 _FIELDS = ("name", "digest", "source_type", "source", "schema", "profile")
-_used: WeakKeyDictionary[Producer, set[tuple[str, str, str]]] = WeakKeyDictionary()
-"""The datasets, by run, name and digest, that this process has logged beside metrics."""
+_used: WeakKeyDictionary[Producer, set[tuple[str, ...]]] = WeakKeyDictionary()
+"""What this process has linked to runs beside metrics: datasets by run, name and digest, models by run and id."""
 
 Build = Callable[[int], e.Event]
 """Makes an event of a time."""
@@ -32,19 +33,37 @@ def record_inputs(producer: Producer, run_id: str, datasets: Sequence[Any], mode
 
 def record_outputs(producer: Producer, run_id: str, models: Sequence[Any]) -> RunOperations:
     """Record what a run made: model outputs, flightlog's or MLflow's."""
-    return _record(producer, run_id, list(map(_model_output_event, models)))
+    operation = _record(producer, run_id, list(map(_model_output_event, models)))
+    for model in models:
+        _note_link(producer, (run_id, model.model_id))
+    return operation
 
 
 def use_dataset(producer: Producer, run_id: str, dataset: Any) -> None:  # noqa: ANN401 - see `as_dataset`
     """Record once that a run used a dataset, however often it is said."""
     told = as_dataset(dataset)
-    known = _used.setdefault(producer, set())
-    key = (run_id, told.name, told.digest)
-    if key not in known:
+    if not _is_linked(producer, (run_id, told.name, told.digest)):
         record_inputs(producer, run_id, [DatasetInput(told)], [])
-        if len(known) >= MAX_REMEMBERED:
-            known.clear()
-        known.add(key)
+        _note_link(producer, (run_id, told.name, told.digest))
+
+
+def use_model(producer: Producer, run_id: str, model_id: str) -> None:
+    """Record once that a run used a model, unless it has made it. Says once that more is not kept."""
+    lifecycle.warn_once("a model_id given with a metric links the model to the run; which points belong to the model is not kept yet")
+    if not _is_linked(producer, (run_id, model_id)):
+        record_inputs(producer, run_id, [], [LoggedModelInput(model_id)])
+        _note_link(producer, (run_id, model_id))
+
+
+def _is_linked(producer: Producer, link: tuple[str, ...]) -> bool:
+    return link in _used.get(producer, ())
+
+
+def _note_link(producer: Producer, link: tuple[str, ...]) -> None:
+    known = _used.setdefault(producer, set())
+    if len(known) >= MAX_REMEMBERED:
+        known.clear()
+    known.add(link)
 
 
 def as_dataset(given: Any) -> Dataset:  # noqa: ANN401 - flightlog's or MLflow's

@@ -20,7 +20,7 @@ from pathlib import Path
 from zlib import crc32
 
 from flightlog.producer.segments import Segment
-from flightlog.producer.spool import Spool, SpoolFull
+from flightlog.producer.spool import ROOM_ADVICE, Spool, SpoolFull
 from flightlog.schema import codec, frames
 from flightlog.schema.errors import JournalFull
 from flightlog.schema.events import EventsDropped, WriterAlive
@@ -116,7 +116,7 @@ class Journal:
             self._do_deferred()
         if sequence >= 0:
             return sequence
-        return self._drop() if last else self._without_room(payload)
+        return self.drop(self._reason) if last else self._without_room(payload)
 
     def _repair(self, record: bytes, start: int, sequence: int) -> None:
         """Count a record that was written when a signal's exception, such as KeyboardInterrupt, came before it was counted."""
@@ -247,27 +247,39 @@ class Journal:
             except SpoolFull as error:
                 refusal = str(error)
             except OSError as error:
-                advice = "free some space, make the folder writable, or set FLIGHTLOG_SPOOL to another one"
-                refusal = f"the journal in {self._spool.folder} cannot grow: {error}; {advice}"
+                refusal = f"the journal in {self._spool.folder} cannot grow: {error}; {ROOM_ADVICE}"
             else:
                 self._full = None
                 return segment
         self._full = refusal  # not before the last attempt: log calls would drop events meanwhile
         return None
 
+    @property
+    def _reason(self) -> str:
+        return self._full or "no room"
+
     def _without_room(self, payload: bytes) -> int:
         """Treat an event for which there is no room as the policy says."""
-        reason = self._full or "no room"
+        if not self.is_to_wait("event", self._reason):
+            return -1
+        self._wait_for_room()
+        return self.append(payload)  # deeper only as often as somebody else has taken the room
+
+    def is_to_wait(self, what: str, reason: str) -> bool:
+        """Say whether the policy is to try again where there was no room for an event, or its artifact; else count it as dropped.
+
+        Raises `JournalFull` where that is the policy.
+        """
         if self._spool.when_full == "raise":
-            raise JournalFull(f"the event was not recorded: {reason}")
+            raise JournalFull(f"the {what} was not recorded: {reason}")
         if self._spool.when_full == "block":
             self._warn("flightlog: logging waits for room: %s", reason)
-            self._wait_for_room()
-            return self.append(payload)  # deeper only as often as somebody else has taken the room
-        return self._drop()
+            return True
+        self.drop(reason)
+        return False
 
-    def _drop(self) -> int:
-        reason = self._full or "no room"
+    def drop(self, reason: str) -> int:
+        """Count an event as dropped, warn of it once a minute, and return -1."""
         with self._lock:
             self.dropped += 1
             self._unreported += 1

@@ -25,7 +25,7 @@ import traceback
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from flightlog.producer.context import context, last_run_id
+from flightlog.producer.context import context
 from flightlog.producer.operations import NOTHING, RunOperations
 from flightlog.schema.errors import FlightlogException, NotCommitted
 
@@ -72,7 +72,6 @@ def own(run: ActiveRun) -> None:
 def end(run: ActiveRun, status: str, reason: str | None = None) -> None:
     """End a run that this process owns; a run that it only attached to is left to its owner."""
     hooks.kept.pop(run.info.run_id, None)
-    last_run_id.set(run.info.run_id)
     operation = _record_end(run, status, reason)
     if is_waiting_at_end():
         operation.wait()

@@ -12,7 +12,7 @@ from flightlog.schema.codec import INT64, MAX_POINTS, METRICS_HEAD, encode, pack
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.events import Event
 from flightlog.schema.frames import MAX_PAYLOAD
-from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_key
+from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_key, check_mapping
 
 
 class Recorder:
@@ -49,7 +49,11 @@ class Recorder:
         time = time_ns() // 1_000_000 if timestamp is None else as_timestamp(timestamp)
         flat: list[Any] = []
         markers = self.journal.markers
-        for key, value in metrics.items():
+        try:
+            items = metrics.items()
+        except AttributeError:
+            items = check_mapping("metrics", metrics).items()
+        for key, value in items:
             marker = markers.get(key) or self._define(key)
             flat += (marker[3:], value if type(value) is float else as_metric_value(key, value))
         sequence = self.journal.sequence - 1

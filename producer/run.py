@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from flightlog.producer import lifecycle
-from flightlog.producer.context import active_runs, context, last_run_id
+from flightlog.producer.context import activate, active_runs, context, deactivate
 from flightlog.schema.entities import Run
 from flightlog.schema.errors import FlightlogException
 
@@ -45,17 +45,14 @@ class ActiveRun(Run):
 
     def __enter__(self) -> Self:
         """Make the run the active one, if it is not: a handle that came from another process, say."""
-        stack = active_runs.get()
-        if not any(run is self for run in stack):
-            active_runs.set((*stack, self))
-            last_run_id.set(self.info.run_id)
+        if not any(run is self for run in active_runs.get()):
+            activate(self)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         """End the run, unless it has been ended already."""
-        stack = active_runs.get()
-        if any(run is self for run in stack):
-            active_runs.set(tuple(run for run in stack if run is not self))
+        if any(run is self for run in active_runs.get()):
+            deactivate(self)
             self._end(error)
         return kind is None
 

@@ -217,4 +217,5 @@ def _copy(reading: FileIO, writing: FileIO) -> None:
             pass  # not between these file systems
         else:
             return
-    shutil.copyfileobj(reading, writing, SMALL)
+    with open(writing.fileno(), "wb", closefd=False) as whole:  # the file itself may take less than it is given when the disk is full
+        shutil.copyfileobj(reading, whole, SMALL)

@@ -14,6 +14,8 @@ from flightlog.schema.settings import FullPolicy
 MEASURE_EVERY = 30.0
 """Seconds between measurements of the folder: each looks at every file, and each look lets go of the GIL."""
 
+ROOM_ADVICE = "free some space, make the folder writable, or set FLIGHTLOG_SPOOL to another one"
+
 
 class SpoolFull(OSError):
     """The spool's limit does not allow another segment."""

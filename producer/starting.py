@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flightlog.producer.client import Producer
+from flightlog.producer.client import Producer, build
 from flightlog.producer.run_names import random_run_name
 from flightlog.schema import events as e
 from flightlog.schema.entities import Run
@@ -23,13 +23,14 @@ def run_started(
     """Return the event that starts a run, with a random name if none is given."""
     location = producer.locations.of(experiment_id)
     now = monotone_ms()
-    return e.RunStarted(
+    return build(
+        e.RunStarted,
         time=now,
         experiment_id=experiment_id,
         experiment_name=experiment_name,
         artifact_location=location,
         artifact_uri=f"{location}/{run_id}/artifacts",
-        run_name=run_name or tags.get(RUN_NAME_TAG) or random_run_name(),
+        run_name=(run_name and str(run_name)) or tags.get(RUN_NAME_TAG) or random_run_name(),
         user_id=tags.get(USER_TAG, "unknown"),
         start_time=now if start_time is None else start_time,
         tags={key: value for key, value in tags.items() if key != RUN_NAME_TAG},

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import posixpath
-from pathlib import PureWindowsPath
+from pathlib import PurePath, PureWindowsPath
 
 from flightlog.schema.errors import InvalidParameter
 
 
-def check_artifact_path(path: str | None) -> str:
+def check_artifact_path(path: str | PurePath | None) -> str:
     """Return a path inside the run's artifacts in its normal form, "" for the root.
 
     Refuses absolute paths, `..`, backslashes and drive letters: what means another place on some machine. Raises `InvalidParameter`.
     """
+    if isinstance(path, PurePath):
+        path = path.as_posix()
     if path is None or path in ("", "."):
         return ""
+    if not isinstance(path, str):
+        raise InvalidParameter(f"an artifact path must be a string, not {type(path).__name__} {path!r}")
     windows = PureWindowsPath(path)
     if "\\" in path or windows.drive or path.startswith("/") or ".." in path.split("/") or "\0" in path:
         raise InvalidParameter(f"artifact path {path!r} leaves the run's artifacts; use a relative path with '/', such as 'plots/loss.png'")
@@ -22,7 +26,7 @@ def check_artifact_path(path: str | None) -> str:
     return "" if normal == "." else normal
 
 
-def check_artifact_file(path: str) -> str:
+def check_artifact_file(path: str | PurePath) -> str:
     """As `check_artifact_path`, for a file: the root is none. Raises `InvalidParameter`."""
     normal = check_artifact_path(path)
     if not normal:

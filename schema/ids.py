@@ -26,14 +26,15 @@ def new_writer_id() -> WriterId:
     return WriterId(uuid.uuid4().hex)
 
 
-def experiment_id_for(name: str) -> ExperimentId:
+def experiment_id_for(name: str, predecessors: int = 0) -> ExperimentId:
     """Return the 63-bit decimal id of an experiment name, so that two offline machines mean the same experiment.
 
-    The default experiment keeps MLflow's id "0".
+    The default experiment keeps MLflow's id "0". `predecessors` is how many experiments of that name have been renamed since.
     """
-    if name == DEFAULT_EXPERIMENT_NAME:
+    if name == DEFAULT_EXPERIMENT_NAME and not predecessors:
         return DEFAULT_EXPERIMENT_ID
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    told = f"{name}\0{predecessors}" if predecessors else name
+    digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()
     return ExperimentId(str(int.from_bytes(digest[:8], "big") >> 1))
 
 

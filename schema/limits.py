@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -65,6 +66,13 @@ def check_text(what: str, text: object, most: int, least: int = 1) -> str:
     if len(text) > most:
         raise InvalidParameter(f"{what} {text[:40]!r}... is {len(text)} characters long; at most {most} are allowed")
     return text
+
+
+def check_mapping(what: str, values: Any) -> Mapping[str, Any]:  # noqa: ANN401 - checked here
+    """Return several params, tags or metrics if they are a dictionary or what can be read like one."""
+    if not hasattr(values, "items"):
+        raise InvalidParameter(f"{what} must be a dictionary, not {type(values).__name__} {repr(values)[:100]}")
+    return values  # type: ignore[no-any-return]  # it may be another library's
 
 
 def check_run_id(run_id: object) -> str:

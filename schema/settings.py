@@ -7,26 +7,21 @@ set and ours is not, it counts.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.sampling import check_interval, check_node_id, check_samples
+from flightlog.schema.variables import as_flag, as_level, as_number, as_port, as_size, one_of, ours, shared
 
 FullPolicy = Literal["drop", "block", "raise"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
-LoggingLevel = Literal["debug", "info", "warning", "error", "critical"]
 
-T = TypeVar("T")
-
-MAX_PORT = 65_535
-FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 DEFAULT_FOLDER = "flightlogs"
 DATABASE_FILE = "tracking.db"
 DATABASE_SCHEMES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
@@ -39,6 +34,7 @@ class Settings:
     """What the environment says. Times are seconds, sizes bytes."""
 
     tracking_uri: str | None = None
+    registry_uri: str | None = None
     queue_uri: str | None = None
     spool: str | None = None
     artifact_root: str | None = None
@@ -64,7 +60,7 @@ class Settings:
     metrics_host: str = "127.0.0.1"
     log_format: LogFormat = "text"
     log_level: LogLevel = "info"
-    logging_level: LoggingLevel | None = None
+    logging_level: int | None = None
     run_context: str | None = None
     truncate_long_values: bool = True
     artifact_location_max_length: int = 2048
@@ -72,103 +68,50 @@ class Settings:
     @staticmethod
     def from_environ(environ: Mapping[str, str]) -> Settings:
         """Read all settings. Raises `InvalidParameter` for a value that cannot be understood."""
-
-        def text(name: str) -> str | None:
-            return environ.get(f"FLIGHTLOG_{name}") or environ.get(f"MLFLOW_{name}") or None
-
-        def number(name: str, default: float, *, of_mlflow: bool = False) -> float:
-            raw = text(name) if of_mlflow else environ.get(f"FLIGHTLOG_{name}")
-            try:
-                value = float(raw) if raw else default
-            except ValueError:
-                value = math.nan
-            if not 0 <= value < math.inf:
-                raise InvalidParameter(f"FLIGHTLOG_{name} must be a number that is not negative, not {raw!r}")
-            return value
-
-        def flag(name: str, *, default: bool) -> bool:
-            raw = environ.get(f"FLIGHTLOG_{name}")
-            return _as_flag(raw, f"FLIGHTLOG_{name}") if raw else default
-
-        policy = environ.get("FLIGHTLOG_SPOOL_FULL") or "drop"
-        if policy not in ("drop", "block", "raise"):
-            raise InvalidParameter(f"FLIGHTLOG_SPOOL_FULL must be drop, block or raise, not {policy!r}")
-        heartbeat, lost_after = number("HEARTBEAT", 30.0), number("LOST_AFTER", 300.0)
-        if 0 < lost_after < 2 * heartbeat:
+        said = {setting: variable.of(environ) for setting, variable in VARIABLES.items()}
+        settings = Settings(**{setting: value for setting, value in said.items() if value is not None})
+        if 0 < settings.lost_after < 2 * settings.heartbeat:
             raise InvalidParameter(
-                f"FLIGHTLOG_LOST_AFTER must be 0 or at least twice FLIGHTLOG_HEARTBEAT, which is {heartbeat:g}, not {lost_after:g}"
+                f"FLIGHTLOG_LOST_AFTER must be 0 or at least twice FLIGHTLOG_HEARTBEAT, which is {settings.heartbeat:g}, "
+                f"not {settings.lost_after:g}"
             )
-        return Settings(
-            tracking_uri=text("TRACKING_URI"),
-            queue_uri=environ.get("FLIGHTLOG_QUEUE_URI") or None,
-            spool=environ.get("FLIGHTLOG_SPOOL") or None,
-            artifact_root=environ.get("FLIGHTLOG_ARTIFACT_ROOT") or None,
-            experiment_name=text("EXPERIMENT_NAME"),
-            experiment_id=text("EXPERIMENT_ID"),
-            run_id=text("RUN_ID"),
-            asynchronous=_either(environ, "ASYNC", _as_flag, default=True, of_mlflow="ENABLE_ASYNC_LOGGING"),
-            exit_timeout=number("EXIT_TIMEOUT", 10.0),
-            sync_timeout=number("SYNC_TIMEOUT", 30.0),
-            spool_limit=int(number("SPOOL_LIMIT", 16 << 30)),
-            spool_full=policy,  # type: ignore[arg-type]  # checked above
-            follow_links=flag("FOLLOW_LINKS", default=False),
-            progress_bar=_either(environ, "PROGRESS_BAR", _as_flag, default=None, of_mlflow="ENABLE_ARTIFACTS_PROGRESS_BAR"),
-            worker_idle=number("WORKER_IDLE", 10.0),
-            start_worker=flag("START_WORKER", default=True),
-            heartbeat=heartbeat,
-            lost_after=lost_after,
-            system_metrics=_either(environ, "ENABLE_SYSTEM_METRICS_LOGGING", _as_flag, default=False),
-            system_metrics_interval=_either(environ, "SYSTEM_METRICS_SAMPLING_INTERVAL", check_interval, default=10.0),
-            system_metrics_samples=_either(environ, "SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", check_samples, default=1),
-            system_metrics_node_id=_either(environ, "SYSTEM_METRICS_NODE_ID", check_node_id, default=None),
-            metrics_port=_port(environ, "METRICS_PORT"),
-            metrics_host=environ.get("FLIGHTLOG_METRICS_HOST") or "127.0.0.1",
-            log_format=_choice(environ, "LOG_FORMAT", get_args(LogFormat), "text"),  # type: ignore[arg-type]  # one of the literals
-            log_level=_choice(environ, "LOG_LEVEL", get_args(LogLevel), "info"),  # type: ignore[arg-type]  # one of the literals
-            logging_level=_level(text("LOGGING_LEVEL")),
-            run_context=text("RUN_CONTEXT"),
-            truncate_long_values=_either(environ, "TRUNCATE_LONG_VALUES", _as_flag, default=True),
-            artifact_location_max_length=int(number("ARTIFACT_LOCATION_MAX_LENGTH", 2048, of_mlflow=True)),
-        )
+        return settings
 
 
-def _either(environ: Mapping[str, str], name: str, read: Callable[[str, str], T], *, default: T, of_mlflow: str | None = None) -> T:
-    """Return what our variable says or else MLflow's, as `read` understands it; `read` gets the variable's name for its error."""
-    for variable in (f"FLIGHTLOG_{name}", f"MLFLOW_{of_mlflow or name}"):
-        raw = environ.get(variable)
-        if raw:
-            return read(raw, variable)
-    return default
-
-
-def _as_flag(raw: str, variable: str) -> bool:
-    if raw.lower() not in FLAGS:
-        raise InvalidParameter(f"{variable} must be true or false, not {raw!r}")
-    return FLAGS[raw.lower()]
-
-
-def _port(environ: Mapping[str, str], name: str) -> int | None:
-    raw = environ.get(f"FLIGHTLOG_{name}")
-    if not raw:
-        return None
-    if not (raw.isascii() and raw.isdecimal() and int(raw) <= MAX_PORT):
-        raise InvalidParameter(f"FLIGHTLOG_{name} must be a port from 0 to {MAX_PORT}, not {raw!r}")
-    return int(raw)
-
-
-def _level(raw: str | None) -> LoggingLevel | None:
-    names = {"warn": "warning", "fatal": "critical"}
-    level = raw and names.get(raw.lower(), raw.lower())
-    if level and level not in get_args(LoggingLevel):
-        raise InvalidParameter(f"FLIGHTLOG_LOGGING_LEVEL must be one of {', '.join(get_args(LoggingLevel))}, not {raw!r}")
-    return level or None  # type: ignore[return-value]  # one of the literals
-
-
-def _choice(environ: Mapping[str, str], name: str, choices: Sequence[str], default: str) -> str:
-    value = (environ.get(f"FLIGHTLOG_{name}") or default).lower()
-    if value not in choices:
-        raise InvalidParameter(f"FLIGHTLOG_{name} must be one of {', '.join(choices)}, not {value!r}")
-    return value
+VARIABLES = {
+    "tracking_uri": shared("TRACKING_URI"),
+    "registry_uri": shared("REGISTRY_URI"),
+    "queue_uri": ours("QUEUE_URI"),
+    "spool": ours("SPOOL"),
+    "artifact_root": ours("ARTIFACT_ROOT"),
+    "experiment_name": shared("EXPERIMENT_NAME"),
+    "experiment_id": shared("EXPERIMENT_ID"),
+    "run_id": shared("RUN_ID"),
+    "asynchronous": shared("ASYNC", as_flag, of_mlflow="ENABLE_ASYNC_LOGGING"),
+    "exit_timeout": ours("EXIT_TIMEOUT", as_number),
+    "sync_timeout": ours("SYNC_TIMEOUT", as_number),
+    "spool_limit": ours("SPOOL_LIMIT", as_size),
+    "spool_full": ours("SPOOL_FULL", one_of(*get_args(FullPolicy))),
+    "follow_links": ours("FOLLOW_LINKS", as_flag),
+    "progress_bar": shared("PROGRESS_BAR", as_flag, of_mlflow="ENABLE_ARTIFACTS_PROGRESS_BAR"),
+    "worker_idle": ours("WORKER_IDLE", as_number),
+    "start_worker": ours("START_WORKER", as_flag),
+    "heartbeat": ours("HEARTBEAT", as_number),
+    "lost_after": ours("LOST_AFTER", as_number),
+    "system_metrics": shared("ENABLE_SYSTEM_METRICS_LOGGING", as_flag),
+    "system_metrics_interval": shared("SYSTEM_METRICS_SAMPLING_INTERVAL", check_interval),
+    "system_metrics_samples": shared("SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", check_samples),
+    "system_metrics_node_id": shared("SYSTEM_METRICS_NODE_ID", check_node_id),
+    "metrics_port": ours("METRICS_PORT", as_port),
+    "metrics_host": ours("METRICS_HOST"),
+    "log_format": ours("LOG_FORMAT", one_of(*get_args(LogFormat))),
+    "log_level": ours("LOG_LEVEL", one_of(*get_args(LogLevel))),
+    "logging_level": shared("LOGGING_LEVEL", as_level),
+    "run_context": shared("RUN_CONTEXT"),
+    "truncate_long_values": shared("TRUNCATE_LONG_VALUES", as_flag),
+    "artifact_location_max_length": shared("ARTIFACT_LOCATION_MAX_LENGTH", as_size),
+}
+"""Setting -> its variable."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class StoreLookup:
         """Return a run as the store knows it."""
         from flightlog import reading  # noqa: PLC0415 - SQLAlchemy takes long to import
 
-        return reading.get_run(run_id)
+        return reading.reader().get_run(run_id)
 
     def experiment(self, experiment_id: str) -> Experiment:
         """Return an experiment as the store knows it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from flightlog.artifacts import artifacts_of
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
 from flightlog.producer.context import context
-from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes
+from flightlog.producer.documents import Readable, dictionary_bytes, figure_bytes, stream_bytes, text_bytes
 from flightlog.producer.fluent import check_status, is_synchronous
 from flightlog.producer.inputs import record_inputs, record_outputs
 from flightlog.producer.operations import NOTHING, RunOperations
@@ -35,7 +35,7 @@ from flightlog.schema.entities import (
 )
 from flightlog.schema.errors import InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.ids import new_run_id
-from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_experiment_id, check_key, check_run_id
+from flightlog.schema.limits import as_metric_value, as_step, as_timestamp, check_key, check_run_id
 from flightlog.schema.names import PARENT_TAG, RUN_NAME_TAG
 from flightlog.schema.rules import check_params_of_a_batch
 from flightlog.stores.base import Envelope, History, Portion, RunReader
@@ -86,11 +86,11 @@ class Client:
 
     def get_experiment(self, experiment_id: str) -> Experiment:
         """See `flightlog.get_experiment`."""
-        return self._reader.get_experiment(check_experiment_id(experiment_id))
+        return reading.experiment_from(self._producer, experiment_id)
 
     def get_experiment_by_name(self, name: str) -> Experiment | None:
         """See `flightlog.get_experiment_by_name`."""
-        return self._reader.get_experiment_by_name(name)
+        return reading.experiment_named(self._producer, name)
 
     def search_experiments(
         self,
@@ -137,12 +137,11 @@ class Client:
         self._producer.locations.learn(experiment.experiment_id, experiment.artifact_location)
         event = run_started(self._producer, run_id, experiment.experiment_id, experiment.name, run_name, texts, start_time)
         self._finish(self._producer.start(run_id, event), None)
-        self._producer.known.note_run(run_id)
-        return local_run(run_id, event)
+        return self._producer.known.begin_run(local_run(run_id, event))
 
     def get_run(self, run_id: str) -> Run:
         """See `flightlog.get_run`."""
-        return self._reader.get_run(check_run_id(run_id))
+        return reading.run_from(self._producer, run_id)
 
     def get_parent_run(self, run_id: str) -> Run | None:
         """See `flightlog.get_parent_run`."""
@@ -203,12 +202,13 @@ class Client:
         timestamp: int | None = None,
         step: int | None = None,
         synchronous: bool | None = None,
-        dataset_name: str | None = None,  # noqa: ARG002 - MLflow's signature
-        dataset_digest: str | None = None,  # noqa: ARG002 - MLflow's signature
-        model_id: str | None = None,  # noqa: ARG002 - MLflow's signature
+        dataset_name: str | None = None,
+        dataset_digest: str | None = None,
+        model_id: str | None = None,
     ) -> RunOperations | None:
         """Log a metric of a run. `timestamp` is ms since the epoch, now by default."""
         self._check_known(run_id)
+        _say_what_is_not_kept(dataset_name, dataset_digest, model_id)
         return self._finish(self._producer.log_metric(run_id, key, value, timestamp, step), synchronous)
 
     def log_param(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> Any:  # noqa: ANN401 - any value, returned as it came
@@ -225,7 +225,7 @@ class Client:
     def delete_tag(self, run_id: str, key: str) -> None:
         """Delete a tag of a run. Raises `NotFound` where it has none of that key."""
         self._check_known(run_id)
-        if check_key("tag", key) not in self.get_run(run_id).data.tags:
+        if not self._may_have_tag(run_id, check_key("tag", key)):
             raise NotFound(f"run {run_id} has no tag {key!r}")
         self._finish(self._producer.delete_tag(run_id, key), None)
 
@@ -239,6 +239,8 @@ class Client:
     ) -> RunOperations | None:
         """Log metrics, params and tags of a run. All are checked before any is written; there is no limit to their number."""
         self._check_known(run_id)
+        for kind, items in {"metrics": metrics, "params": params, "tags": tags}.items():
+            _check_pairs(kind, items)
         for item in metrics:
             _check_point(item)
         check_params_of_a_batch(param.key for param in params)
@@ -331,7 +333,7 @@ class Client:
     def log_text(self, run_id: str, text: str, artifact_file: str) -> None:
         """See `flightlog.log_text`."""
         self._check_there(run_id)
-        self._finish(self._producer.log_bytes(run_id, text.encode(), artifact_file), None)
+        self._finish(self._producer.log_bytes(run_id, text_bytes(text), artifact_file), None)
 
     def log_dict(self, run_id: str, dictionary: Any, artifact_file: str) -> None:  # noqa: ANN401 - any JSON value
         """See `flightlog.log_dict`."""
@@ -399,8 +401,8 @@ class Client:
         self._check_there(run_id)
         known = self._producer.known
         if known.is_run_deleted(run_id):  # as far as this process knows: others may have restored it
-            with suppress(StoreUnavailable):
-                known.stage_run(run_id, self.get_run(run_id).info.lifecycle_stage)
+            with suppress(NotFound, StoreUnavailable):
+                self._note_stage(run_id)
         known.check_active(run_id)
 
     def _check_there(self, run_id: str) -> None:
@@ -408,10 +410,20 @@ class Client:
         if known.has_run(check_run_id(run_id)):
             return
         try:
-            known.stage_run(run_id, self.get_run(run_id).info.lifecycle_stage)
+            self._note_stage(run_id)
         except StoreUnavailable as error:
             lifecycle.warn_once(f"run {run_id} is written to unseen, because the store cannot be reached: {error}")
         known.note_run(run_id)
+
+    def _may_have_tag(self, run_id: str, key: str) -> bool:
+        try:
+            return key in self._reader.get_run(run_id).data.tags
+        except (NotFound, StoreUnavailable):  # it is known, or we were not here, and nobody can say now what tags it has
+            return True
+
+    def _note_stage(self, run_id: str) -> None:
+        info = self._reader.get_run(run_id).info
+        self._producer.known.stage_run(run_id, info.lifecycle_stage, info.experiment_id)
 
     @staticmethod
     def _finish(operation: RunOperations, synchronous: bool | None) -> RunOperations | None:
@@ -421,11 +433,24 @@ class Client:
         return operation if synchronous is not None else None
 
 
+def _check_pairs(kind: str, items: Any) -> None:  # noqa: ANN401 - checked here
+    """Raise `InvalidParameter` unless these are several of what a batch takes."""
+    wrong = items if not isinstance(items, Iterable) else next((item for item in items if not hasattr(item, "key")), None)
+    if wrong is not None:
+        raise InvalidParameter(f"the {kind} of a batch must be a list of such entities, of flightlog.entities, not {type(wrong).__name__}")
+
+
 def _check_point(point: Metric) -> None:
     check_key("metric", point.key)
     as_metric_value(point.key, point.value)
     as_step(point.step or 0)
     as_timestamp(point.timestamp or 0)
+    _say_what_is_not_kept(*(getattr(point, name, None) for name in ("dataset_name", "dataset_digest", "model_id")))
+
+
+def _say_what_is_not_kept(*links: str | None) -> None:
+    if any(links):
+        lifecycle.warn_once("that a point of a metric belongs to a dataset or a model is not kept yet; log_inputs links them to the run")
 
 
 MlflowClient = Client

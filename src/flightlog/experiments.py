@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
 from flightlog.producer.context import context
-from flightlog.producer.experiments import experiment_of_run
+from flightlog.producer.experiments import experiment_of_run, free_id
 from flightlog.producer.fluent import is_synchronous
 from flightlog.producer.operations import RunOperations
-from flightlog.reading import reader_for
+from flightlog.reading import experiment_from, experiment_named, reader_for
 from flightlog.schema.entities import Experiment, LifecycleStage
 from flightlog.schema.errors import AlreadyExists, InvalidParameter, InvalidState, NotFound, StoreUnavailable
-from flightlog.schema.ids import experiment_id_for, now_ms
-from flightlog.schema.limits import check_experiment_id, check_experiment_name, check_key
+from flightlog.schema.ids import now_ms
+from flightlog.schema.limits import check_experiment_name, check_key
 from flightlog.schema.rules import check_artifact_location
 
 
@@ -82,21 +82,19 @@ def create_experiment_with(producer: Producer, name: str, artifact_location: str
 
 
 def _free_experiment_id(producer: Producer, name: str) -> str:
-    """Return the id derived from a name, or another where a renamed experiment has that one."""
-    derived = experiment_id_for(name)
+    """Return the id of a name, unless an experiment has that one which was renamed. Raises `AlreadyExists`."""
     try:
         store = reader_for(producer)
-        if store.get_experiment_by_name(name) is not None:
-            raise AlreadyExists(f"experiment {name!r} already exists; use set_experiment, or restore it if it is deleted")
-        store.get_experiment(derived)
-    except NotFound:
-        return derived
+        is_taken = store.get_experiment_by_name(name) is not None
+        experiment_id = free_id(producer, name, store.get_experiment)
     except StoreUnavailable as error:
         lifecycle.warn_once(
             f"experiment {name!r} is created without looking whether it exists, because the store cannot be reached: {error}"
         )
-        return derived
-    return str(secrets.randbits(63))
+        is_taken, experiment_id = producer.known.named(name) is not None, producer.known.new_id(name)
+    if is_taken or (producer.pending() and producer.known.named(name) is not None):  # made just now, and not in the store yet
+        raise AlreadyExists(f"experiment {name!r} already exists; use set_experiment, or restore it if it is deleted")
+    return experiment_id
 
 
 def delete_experiment_with(producer: Producer, experiment_id: object) -> None:
@@ -122,11 +120,11 @@ def rename_experiment_with(producer: Producer, experiment_id: object, new_name: 
     name, experiment = check_experiment_name(new_name), _found(producer, experiment_id)
     if experiment.lifecycle_stage != LifecycleStage.ACTIVE:
         raise InvalidState(f"experiment {experiment.name!r} is deleted and cannot be renamed; restore it first")
-    owner = reader_for(producer).get_experiment_by_name(name)
+    owner = experiment_named(producer, name)
     if owner is not None and owner.experiment_id != experiment.experiment_id:
         raise AlreadyExists(f"experiment {owner.experiment_id} is already named {name!r}; choose another name")
     _finish(producer.rename_experiment(experiment.experiment_id, name))
-    producer.known.forget(experiment.experiment_id)
+    producer.known.remember(replace(experiment, name=name))
 
 
 def set_experiment_tag_with(producer: Producer, experiment_id: object, key: str, value: object) -> None:
@@ -146,7 +144,7 @@ def delete_experiment_tag_with(producer: Producer, experiment_id: object, key: s
 
 
 def _found(producer: Producer, experiment_id: object) -> Experiment:
-    return reader_for(producer).get_experiment(check_experiment_id(experiment_id))
+    return experiment_from(producer, experiment_id)
 
 
 def _finish(operation: RunOperations) -> None:

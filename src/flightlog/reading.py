@@ -1,7 +1,7 @@
 """The fluent verbs that read, and those that need to look before they write.
 
 A process that has logged reads its own writes: before a read it waits until the store has committed them, at most
-`FLIGHTLOG_SYNC_TIMEOUT` seconds, and says so when it reads without them.
+`FLIGHTLOG_SYNC_TIMEOUT` seconds, and says so when it reads without them. What it has made itself is there for it all the same.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, run
 
 from flightlog.producer import lifecycle
 from flightlog.producer.client import Producer
-from flightlog.producer.context import active_runs, context, last_run_id
+from flightlog.producer.context import context, last_run_id
 from flightlog.producer.experiments import experiment_of_run
-from flightlog.producer.fluent import is_synchronous
+from flightlog.producer.fluent import active_run, is_synchronous
 from flightlog.schema.entities import Attempt, Experiment, LifecycleStage, Run, ViewType
-from flightlog.schema.errors import InvalidParameter, StoreUnavailable
+from flightlog.schema.errors import FlightlogException, InvalidParameter, NotFound, StoreUnavailable
 from flightlog.schema.limits import check_experiment_id, check_run_id
 from flightlog.schema.names import PARENT_TAG
 from flightlog.stores import open_store
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PAGE = 10_000
 Page = TypeVar("Page", bound=Sized)
+Thing = TypeVar("Thing", Run, Experiment)
 
 
 @runtime_checkable
@@ -66,7 +67,42 @@ def reader() -> RunReader:
 
 def get_run(run_id: str) -> Run:
     """Return a run with its latest metrics, params and tags. Raises `NotFound`."""
-    return reader().get_run(check_run_id(run_id))
+    return run_from(context.producer, run_id)
+
+
+def run_from(producer: Producer, run_id: str) -> Run:
+    """Return a run as the store knows it; one that this process has made, and of which the store cannot say yet, as it began."""
+    try:
+        return reader_for(producer).get_run(check_run_id(run_id))
+    except (NotFound, StoreUnavailable) as error:
+        return _of_this_process(producer.known.begun(run_id), f"run {run_id}", producer, error)
+
+
+def experiment_from(producer: Producer, experiment_id: object) -> Experiment:
+    """Return an experiment as the store knows it; one that this process knows, and of which the store cannot say yet, as it knows it."""
+    checked = check_experiment_id(experiment_id)
+    try:
+        return reader_for(producer).get_experiment(checked)
+    except (NotFound, StoreUnavailable) as error:
+        return _of_this_process(producer.known.with_id(checked), f"experiment {checked}", producer, error)
+
+
+def experiment_named(producer: Producer, name: str) -> Experiment | None:
+    """Return the experiment of a name, as `experiment_from` does, or None."""
+    known = producer.known.named(name)
+    try:
+        found = reader_for(producer).get_experiment_by_name(name)
+    except StoreUnavailable as error:
+        return _of_this_process(known, f"experiment {name!r}", producer, error)
+    return known if found is None and producer.pending() else found
+
+
+def _of_this_process(known: Thing | None, name: str, producer: Producer, error: FlightlogException) -> Thing:
+    """Return what this process knows of a run or experiment. What the store has not, and has been told all of, is not there."""
+    if known is None or (isinstance(error, NotFound) and not producer.pending()):
+        raise error
+    lifecycle.warn_once_for("what this process made", f"{name}, and others that this process made, are shown as they began: {error}")
+    return known
 
 
 def get_attempts(run_id: str) -> list[Attempt]:
@@ -87,9 +123,9 @@ def get_parent_run(run_id: str) -> Run | None:
 
 def last_active_run() -> Run | None:
     """Return the active run, or else the one that was active last in this context, as the store knows it."""
-    stack = active_runs.get()
-    if stack:
-        return stack[-1]
+    run = active_run()
+    if run is not None:
+        return run
     run_id = last_run_id.get()
     return get_run(run_id) if run_id else None
 
@@ -114,12 +150,12 @@ def stage_run(producer: Producer, run_id: str, stage: str) -> None:
 
 def get_experiment(experiment_id: str) -> Experiment:
     """Return an experiment; also a deleted one. Raises `NotFound`."""
-    return reader().get_experiment(check_experiment_id(experiment_id))
+    return experiment_from(context.producer, experiment_id)
 
 
 def get_experiment_by_name(name: str) -> Experiment | None:
     """Return the experiment of that name, also a deleted one, or None."""
-    return reader().get_experiment_by_name(name)
+    return experiment_named(context.producer, name)
 
 
 def search_experiments(

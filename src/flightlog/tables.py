@@ -22,7 +22,8 @@ from flightlog.producer.client import Producer
 from flightlog.producer.experiments import experiment_of_run
 from flightlog.producer.fluent import finish, target
 from flightlog.producer.operations import NOTHING, RunOperations
-from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted, NotFound
+from flightlog.reading import reader_for
+from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted, NotFound, StoreUnavailable
 from flightlog.schema.names import TABLES_TAG
 from flightlog.stores.run_columns import columns_of
 
@@ -58,22 +59,43 @@ def record_table(client: Client, producer: Producer, run_id: str, data: dict[str
     """Record rows as `log_table` does. Raises before anything is written."""
     _check_name(artifact_file)
     rows, files = _without_images(_frame(data), artifact_file)
+    entry = {"path": artifact_file, "type": "table"}
     with producer.known.appending:
-        _wait_for_earlier_rows(producer, run_id, artifact_file)
-        before = _read(client, run_id, artifact_file)
+        try:
+            before, tables = _so_far(client, producer, run_id, entry)
+        except (StoreUnavailable, NotCommitted, OSError) as error:
+            if producer.settings.spool_full != "drop":
+                raise
+            producer.drop(run_id, f"table {artifact_file!r} cannot be read, and so no rows be appended to it: {error}")
+            return NOTHING
         content = _written(rows if before is None else pd.concat([before, rows], ignore_index=True), artifact_file)
         operations = [producer.log_bytes(run_id, image, path) for path, image in files.items()]
         operations.append(producer.log_bytes(run_id, content, artifact_file))
-        tables = json.loads(client.get_run(run_id).data.tags.get(TABLES_TAG, "[]"))
-        entry = {"path": artifact_file, "type": "table"}
         if entry not in tables:
+            producer.known.tables[run_id] = [*tables, entry]
             operations.append(producer.set_tag(run_id, TABLES_TAG, json.dumps([*tables, entry])))
     return sum(operations, NOTHING)
 
 
+def _so_far(client: Client, producer: Producer, run_id: str, entry: dict[str, str]) -> tuple[pd.DataFrame | None, list[Any]]:
+    """Return the rows that a table has, None if it is new, and the tables that the run has.
+
+    What this process begins is new for certain: then nobody needs to be asked, if nobody can be.
+    """
+    _wait_for_earlier_rows(producer, run_id, entry["path"])
+    try:
+        tables = json.loads(reader_for(producer).get_run(run_id).data.tags.get(TABLES_TAG, "[]"))
+        return _read(client, run_id, entry["path"]), tables
+    except (NotFound, StoreUnavailable):
+        known = producer.known.tables.get(run_id, [])
+        if producer.known.begun(run_id) is None or entry in known:
+            raise
+        return None, known
+
+
 def _wait_for_earlier_rows(producer: Producer, run_id: str, artifact_file: str) -> None:
     """Wait until what this process logged of a run before is stored: a table that is read too early would lose rows."""
-    producer.settle_artifacts(producer.settings.sync_timeout, run_id)
+    producer.settle_artifacts(producer.settings.sync_timeout if producer.can_arrive else 0, run_id)
     left = [item for item in producer.awaited.unstored(run_id=run_id) if item.path == artifact_file]
     if left:
         raise NotCommitted(
@@ -82,7 +104,9 @@ def _wait_for_earlier_rows(producer: Producer, run_id: str, artifact_file: str) 
         )
 
 
-def _check_name(artifact_file: str) -> None:
+def _check_name(artifact_file: Any) -> None:  # noqa: ANN401 - checked here
+    if not isinstance(artifact_file, str):
+        raise InvalidParameter(f"the name of a table must be a string, not {type(artifact_file).__name__} {artifact_file!r}")
     found = [character for character in FORBIDDEN if character in artifact_file]
     if found:
         raise ValueError(f"the name of a table may not hold {found[0]!r}, as {artifact_file!r} does")

@@ -18,7 +18,7 @@ import hashlib
 import os
 import posixpath
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -31,7 +31,6 @@ from flightlog.producer.journal import Journal
 from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.spool import Spool
-from flightlog.schema.artifact_paths import check_artifact_path
 from flightlog.schema.blocks import Block
 from flightlog.schema.codec import METRICS_HEAD, decode
 from flightlog.schema.entities import DeadLetter, Experiment, Metric, Run, ViewType
@@ -49,7 +48,7 @@ from flightlog.stores.memory import MemoryStore
 MOST_WAITING = 1_000
 """So many metrics of a run are applied together at the latest; a read, or any other event of the run, comes sooner as a rule."""
 VARIABLES = ("FLIGHTLOG_", "MLFLOW_")
-HIDDEN = ("TRACKING_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID")
+HIDDEN = ("TRACKING_URI", "REGISTRY_URI", "EXPERIMENT_NAME", "EXPERIMENT_ID", "RUN_ID")
 """What the environment says of these is meant for whoever runs the tests, not for the code under test."""
 
 
@@ -316,17 +315,8 @@ class MemoryProducer(Producer):
         self._store_artifacts()
         return operation
 
-    def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
-        """See `Producer.log_bytes`."""
-        path = check_artifact_path(artifact_file)
-        if not path:
-            raise InvalidParameter("an artifact needs a file name")
-        return self._log_contents(run_id, [(content, path)])
-
-    def _log_files(self, run_id: str, files: list[tuple[Path, str]]) -> RunOperations:
-        return self._log_contents(run_id, [(_content_of(source), path) for source, path in files])
-
-    def _log_contents(self, run_id: str, contents: list[tuple[bytes, str]]) -> RunOperations:
+    def _log_sources(self, run_id: str, sources: Sequence[tuple[Path | bytes, str]]) -> RunOperations:
+        contents = [(source if isinstance(source, bytes) else _content_of(source), path) for source, path in sources]
         recorder = self.recorder(check_run_id(run_id))
         sequence = recorder.journal.sequence - 1
         for content, path in contents:

@@ -142,16 +142,6 @@ INTENDED = (
         ('fluent_logging: m.delete_tag("never")',),
     ),
     Difference(
-        "The handle of a resumed run",
-        "Is read again after its new tags were set.",
-        "Has the tags that were read before; `get_run` has the new ones.",
-        (
-            (
-                'fluent_runs: with m.start_run(run_id=named.info.run_id, tags={"again": "yes"}) as again: m.get_run(again.info.run_id).info.status'
-            ),
-        ),
-    ),
-    Difference(
         "An empty tag `mlflow.runName`",
         "The run keeps its name.",
         "The tag is the name.",

@@ -11,8 +11,9 @@ import pytest
 
 import flightlog
 from flightlog.__main__ import main
-from flightlog.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, Run
+from flightlog.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, Metric, Run
 from flightlog.exceptions import InvalidParameter
+from flightlog.testing import capture
 
 FRAME = pd.DataFrame({"x": [1.0, 2.0], "y": ["a", "b"]})
 
@@ -57,6 +58,26 @@ def test_a_metric_can_name_its_dataset_which_is_logged_once() -> None:
     assert [item.dataset.name for item in flightlog.get_run(other.info.run_id).inputs.dataset_inputs] == ["train"]
     events = [payload for block in flightlog.reading.reader().ledger(active.info.run_id) for payload in block.records.payloads()]
     assert sum(b"x.csv" in payload for payload in events) == 1
+
+
+def test_a_metric_can_name_its_model_which_is_linked_once_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with capture() as captured, flightlog.start_run() as run:
+        for step in range(3):
+            flightlog.log_metric("loss", step, step=step, model_id="m-1")
+        flightlog.log_metrics({"a": 1.0}, model_id="m-1")
+        flightlog.log_outputs([LoggedModelOutput("m-2", 0)])
+        flightlog.log_metric("loss", 3.0, step=3, model_id="m-2")
+        with pytest.raises(InvalidParameter):
+            flightlog.log_metric("loss", 4.0, step=4, model_id="")
+        client = flightlog.MlflowClient()
+        client.log_metric(run.info.run_id, "b", 1.0, dataset_name="d", dataset_digest="e")
+        client.log_batch(run.info.run_id, metrics=[Metric("c", 1.0, 1, 0, model_id="m-1")])
+    found = captured.run()
+    assert found.inputs.model_inputs == [LoggedModelInput("m-1")]
+    assert found.outputs.model_outputs == [LoggedModelOutput("m-2", 0)]
+    assert sum(type(event).__name__ == "ModelInputLogged" for event in captured.events) == 1
+    assert captured.metrics("loss") == [0, 1, 2, 3]
+    assert [sum(word in message for message in caplog.messages) for word in ("a model_id given", "is not kept yet; log_inputs")] == [1, 1]
 
 
 def test_models_are_read_back_as_they_were_logged() -> None:

@@ -54,8 +54,8 @@ print(json.dumps({
 MODELS = """
     ActiveModel clear_active_model create_external_model delete_logged_model_tag finalize_logged_model get_active_model_id get_logged_model
     import_checkpoints initialize_logged_model last_logged_model log_model_params pyfunc register_model search_logged_models
-    search_model_versions search_registered_models set_active_model set_logged_model_tags set_model_version_tag get_registry_uri
-    set_registry_uri evaluate validate_evaluation_results
+    search_model_versions search_registered_models set_active_model set_logged_model_tags set_model_version_tag
+    evaluate validate_evaluation_results
 """
 TRACES = """
     add_trace context delete_assessment delete_prompt_alias delete_trace_tag flush_trace_async_logging gateway get_active_trace_id

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,31 @@ def test_a_task_inherits_the_run_of_its_creator_and_keeps_its_own_to_itself() ->
     assert parents == {outer.info.run_id}
 
 
+def test_a_run_that_a_task_ends_is_active_nowhere() -> None:
+    async def end() -> None:
+        mlflow.end_run()
+
+    async def main() -> str:
+        run = mlflow.start_run()
+        await asyncio.create_task(end())
+        assert mlflow.active_run() is None
+        mlflow.log_metric("m", 1)
+        other = mlflow.active_run()
+        assert other is not None
+        assert other is not run
+        await asyncio.gather(end(), end())
+        assert mlflow.active_run() is None
+        mlflow.end_run()
+        with mlflow.start_run() as outer, mlflow.start_run(nested=True):
+            await asyncio.create_task(end())
+            assert mlflow.active_run() is outer
+            mlflow.set_tag("who", "outer")
+        assert mlflow.get_run(outer.info.run_id).data.tags["who"] == "outer"
+        return run.info.run_id
+
+    assert mlflow.get_run(asyncio.run(main())).info.status == "FINISHED"
+
+
 def test_threads_have_runs_of_their_own() -> None:
     seen: list[object] = []
 
@@ -108,6 +134,47 @@ def test_a_resumed_run_takes_name_tags_and_description() -> None:
         pass
     tags = mlflow.get_run(run.info.run_id).data.tags
     assert (tags["mlflow.runName"], tags["k"], tags["mlflow.note.content"]) == ("again", "1", "d")
+
+
+def test_the_handle_of_a_resumed_run_has_what_resuming_has_set() -> None:
+    with mlflow.start_run(tags={"a": 1}) as run:
+        pass
+    with mlflow.start_run(run_id=run.info.run_id, run_name="again", tags={"b": 2}, description="why") as resumed:
+        pass
+    wanted = {"a": "1", "b": "2", "mlflow.note.content": "why", "mlflow.runName": "again"}
+    assert wanted.items() <= resumed.data.tags.items()
+    assert resumed.info.run_name == "again"
+
+
+@pytest.mark.parametrize("away", ["no worker", "no store"])
+def test_what_this_process_made_is_there_for_it_before_the_store_knows_or_can_say(
+    away: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLIGHTLOG_START_WORKER", "0")
+    if away == "no store":
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("FLIGHTLOG_TRACKING_URI", f"sqlite:///{tmp_path}/file/tracking.db")
+    context.reset()
+    client = mlflow.MlflowClient()
+    made, chosen = mlflow.create_experiment("made"), mlflow.set_experiment("chosen").experiment_id
+    created = client.create_run(made, tags={"k": "v"})
+    with mlflow.start_run() as run:
+        pass
+    assert mlflow.last_active_run().info == run.info  # type: ignore[union-attr]  # there is one
+    assert client.get_run(created.info.run_id).data.tags["k"] == mlflow.get_run(created.info.run_id).data.tags["k"] == "v"
+    assert client.get_experiment(chosen).name == mlflow.get_experiment(chosen).name == "chosen"
+    assert [client.get_experiment_by_name(name).experiment_id for name in ("made", "chosen")] == [made, chosen]  # type: ignore[union-attr]
+    assert code(lambda: client.create_experiment("made")) == "RESOURCE_ALREADY_EXISTS"
+    client.set_tag(created.info.run_id, "k", "w")
+    client.delete_tag(created.info.run_id, "k")
+    client.set_experiment_tag(made, "k", "v")
+    client.delete_run(created.info.run_id)
+    assert code(lambda: mlflow.start_run(run_id=created.info.run_id)) == "INVALID_PARAMETER_VALUE"
+    assert code(lambda: client.set_terminated(created.info.run_id)) == "INVALID_PARAMETER_VALUE"
+    client.delete_experiment(chosen)
+    assert code(lambda: mlflow.set_experiment("chosen")) == "INVALID_PARAMETER_VALUE"
+    unknown = "RESOURCE_DOES_NOT_EXIST" if away == "no worker" else "TEMPORARILY_UNAVAILABLE"
+    assert code(lambda: mlflow.get_run("f" * 32)) == code(lambda: mlflow.get_experiment("77")) == unknown
 
 
 def test_the_run_of_the_environment_is_resumed_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,6 +241,54 @@ def test_an_experiment_of_this_process_keeps_its_place_for_artifacts() -> None:
         assert mlflow.get_artifact_uri() == f"{place}/{run.info.run_id}/artifacts"
 
 
+@pytest.mark.parametrize("mode", ["asynchronous", "offline", "synchronous", "synchronous, renamed by another"])
+def test_the_former_name_of_a_renamed_experiment_is_that_of_a_new_one(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed = mlflow.set_experiment("before").experiment_id
+    mlflow.MlflowClient().rename_experiment(renamed, "after")
+    if mode == "offline":
+        mlflow.flush_async_logging()
+        monkeypatch.setattr(context, "lookup", None)
+    elif mode != "asynchronous":
+        mlflow.config.enable_async_logging(False)
+        if mode != "synchronous":
+            context.producer.known.forget(renamed)
+    anew = mlflow.set_experiment("before")
+    assert (anew.name, anew.experiment_id != renamed) == ("before", True)
+    assert mlflow.set_experiment("before").experiment_id == anew.experiment_id
+    with mlflow.start_run() as run:
+        pass
+    assert mlflow.set_experiment("after").experiment_id == renamed
+    assert code(lambda: mlflow.create_experiment("before")) == "RESOURCE_ALREADY_EXISTS"
+    names = {item.experiment_id: item.name for item in mlflow.search_experiments()}
+    assert names == {renamed: "after", anew.experiment_id: "before", "0": "Default"}
+    assert mlflow.get_run(run.info.run_id).info.experiment_id == anew.experiment_id
+    mlflow.MlflowClient().rename_experiment(anew.experiment_id, "later")
+    third = mlflow.create_experiment("before")
+    assert third not in (renamed, anew.experiment_id)
+
+
+def test_runs_go_and_come_back_with_their_experiment() -> None:
+    client = mlflow.MlflowClient()
+    made = mlflow.set_experiment("there and back").experiment_id
+    with mlflow.start_run() as run:
+        mlflow.log_param("a", 1)
+    client.delete_run(run.info.run_id)
+    other = client.create_run("0").info.run_id
+    client.delete_run(other)
+    mlflow.delete_experiment(made)
+    mlflow.restore_experiment(made)
+    assert mlflow.get_run(run.info.run_id).info.lifecycle_stage == "active"
+    mlflow.log_params({"b": 2}, run_id=run.info.run_id)
+    assert code(lambda: mlflow.log_params({"b": 2}, run_id=other)) == "INVALID_PARAMETER_VALUE"
+    with mlflow.start_run(run_id=run.info.run_id):
+        mlflow.log_param("c", 3)
+        mlflow.delete_experiment(made)
+        assert code(lambda: mlflow.log_param("d", 4)) == "INVALID_PARAMETER_VALUE"
+        mlflow.restore_experiment(made)
+        mlflow.log_param("d", 4)
+    assert mlflow.get_run(run.info.run_id).data.params == {"a": "1", "b": "2", "c": "3", "d": "4"}
+
+
 def test_renaming_and_tagging_follow_mlflows_rules() -> None:
     client = mlflow.MlflowClient()
     one, two = client.create_experiment("one"), client.create_experiment("two")
@@ -223,6 +338,21 @@ def test_a_started_process_is_in_the_same_store_and_experiment() -> None:
     script = "import flightlog; print(flightlog.start_run().info.experiment_id, flightlog.get_tracking_uri())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [made.experiment_id, mlflow.get_tracking_uri()]
+
+
+def test_the_uri_of_a_registry_is_kept_with_one_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    assert mlflow.get_registry_uri() == mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "sqlite:///environment.db")
+    context.reset()
+    assert mlflow.config.get_registry_uri() == "sqlite:///environment.db"
+    assert caplog.messages == []
+    mlflow.set_registry_uri("sqlite:///registry.db")
+    mlflow.tracking.set_registry_uri("sqlite:///registry.db")
+    assert [message for message in caplog.messages if "no model registry yet" in message] == caplog.messages
+    assert len(caplog.messages) <= 1, "once in a process"
+    assert mlflow.get_registry_uri() == os.environ["MLFLOW_REGISTRY_URI"] == "sqlite:///registry.db"
+    mlflow.set_registry_uri("")
+    assert mlflow.get_registry_uri() == mlflow.get_tracking_uri()
 
 
 def test_a_deleted_run_takes_artifacts_and_nothing_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -101,6 +102,65 @@ def test_a_spool_that_cannot_be_written_drops_everything_and_says_so_once(flight
     assert "Traceback" not in finished.err
     said = [line for line in finished.warnings if "FLIGHTLOG_SPOOL" in line]
     assert len(said) == 1, finished.err
+
+
+ARTIFACTS = """
+import io
+import flightlog
+import numpy as np
+from matplotlib.figure import Figure
+
+with flightlog.start_run() as run:
+    flightlog.log_text("text", "a.txt")
+    flightlog.log_dict({}, "a.json")
+    flightlog.log_stream(io.BytesIO(b"bytes"), "a.bin")
+    flightlog.log_figure(Figure(), "figure.png")
+    flightlog.log_image(np.zeros((4, 4)), "image.png")
+    flightlog.log_image(np.zeros((4, 4)), key="image", step=1)
+    flightlog.log_artifact(__file__)
+    flightlog.log_table({"a": [1]}, "table.json")
+    flightlog.MlflowClient().log_text(run.info.run_id, "text", "b.txt")
+print("done", flush=True)
+raise SystemExit(7)
+"""
+
+
+def test_a_flight_folder_that_cannot_be_written_drops_artifacts_of_every_kind(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    finished = run(ARTIFACTS, FLIGHTLOG_TRACKING_URI=str(tmp_path / "file" / "flight"), **BOUND)
+    assert finished.code == 7, finished.err
+    assert "Traceback" not in finished.err
+    assert len([line for line in finished.warnings if "training goes on" in line]) == 1, finished.err
+
+
+def test_a_table_is_logged_and_its_later_rows_are_dropped_while_nobody_stores_it(flight: Flight) -> None:
+    source = """
+import flightlog
+
+with flightlog.start_run():
+    flightlog.log_table({"a": [1]}, "one.json")
+    flightlog.log_table({"a": [1]}, "two.json")
+    flightlog.log_table({"a": [2]}, "two.json")
+print("done")
+"""
+    finished = run(source, **NO_WORKER)
+    assert finished.code == 0, finished.err
+    assert any("'two.json'" in line and "training goes on" in line for line in finished.warnings), finished.err
+    flight.drain()
+    found = flight.only_run()
+    assert json.loads(found.data.tags["mlflow.loggedArtifacts"]) == [{"path": f"{name}.json", "type": "table"} for name in ("one", "two")]
+    with flight.store() as store:
+        assert store.dropped() == {found.info.run_id: 1}
+
+
+def test_a_command_that_finds_no_room_for_an_artifact_fails(flight: Flight) -> None:
+    run("import flightlog\nflightlog.start_run()", FLIGHTLOG_TRACKING_URI=flight.location.tracking_uri)
+    flight.wait_for_workers_to_leave()
+    Path("spool").touch()
+    command = f"artifacts log-artifact -r {flight.only_run().info.run_id} -l {__file__}"
+    finished = run("from flightlog.__main__ import main\nraise SystemExit(main())", *command.split(), FLIGHTLOG_SPOOL="spool/deeper")
+    assert finished.code == 4, finished.err
+    assert "not all was logged" in finished.err
 
 
 def test_a_spool_folder_that_is_removed_during_a_run_stops_nobody(flight: Flight) -> None:

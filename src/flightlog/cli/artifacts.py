@@ -16,6 +16,7 @@ from flightlog.client import Client
 from flightlog.producer.context import context
 from flightlog.schema.artifact_notes import note_path
 from flightlog.schema.entities import FileInfo
+from flightlog.schema.errors import JournalFull
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.limits import check_run_id
 from flightlog.schema.names import SNAPSHOTS
@@ -90,6 +91,7 @@ def log_artifact(
     """Log a file as an artifact of a run, and wait until it is stored."""
     _use(tracking_uri)
     Client().log_artifact(check_run_id(run_id), local_file, artifact_path, synchronous=True)
+    _check_nothing_was_dropped()
     output.print_line(f"logged {local_file} to run {run_id}")
 
 
@@ -103,6 +105,7 @@ def log_artifacts(
     """Log the contents of a folder as artifacts of a run, and wait until they are stored."""
     _use(tracking_uri)
     Client().log_artifacts(check_run_id(run_id), local_dir, artifact_path, synchronous=True)
+    _check_nothing_was_dropped()
     output.print_line(f"logged what is in {local_dir} to run {run_id}")
 
 
@@ -111,6 +114,12 @@ def _use(tracking_uri: str | None) -> None:
     if tracking_uri is not None:
         context.set_tracking_uri(tracking_uri)
     places.check_exists(context.location)
+
+
+def _check_nothing_was_dropped() -> None:
+    """Raise `JournalFull` where an artifact was dropped: a script goes on then, and a command fails."""
+    if context.producer.dropped():
+        raise JournalFull("not all was logged: the spool or the disk is full, or cannot be written; free some space and do it again")
 
 
 @app.command("retry", epilog=exits.SENTENCE)

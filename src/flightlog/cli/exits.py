@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flightlog.schema.errors import FlightlogException, InvalidParameter, NotFound, StoreUnavailable
+from flightlog.schema.errors import FlightlogException, InvalidParameter, JournalFull, NotFound, StoreUnavailable
 
 FINE = 0
 UNEXPECTED = 1
@@ -24,7 +24,13 @@ MEANINGS = {
 }
 SENTENCE = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
-_CODES: dict[type[Exception], int] = {InvalidParameter: USAGE, NotFound: NOT_FOUND, StoreUnavailable: UNREACHABLE, OSError: UNREACHABLE}
+_CODES: dict[type[Exception], int] = {
+    InvalidParameter: USAGE,
+    NotFound: NOT_FOUND,
+    StoreUnavailable: UNREACHABLE,
+    JournalFull: UNREACHABLE,
+    OSError: UNREACHABLE,
+}
 
 
 def code_of(error: FlightlogException | OSError) -> int:

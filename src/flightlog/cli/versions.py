@@ -6,29 +6,15 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from flightlog.schema.settings import Settings, without_password
+from flightlog.schema import settings
+from flightlog.schema.settings import without_password
 
 PACKAGE = "flightlog"
-VARIABLES = {
-    **{field.name: field.name.upper() for field in fields(Settings)},
-    "asynchronous": "ASYNC",
-    "system_metrics": "ENABLE_SYSTEM_METRICS_LOGGING",
-    "system_metrics_interval": "SYSTEM_METRICS_SAMPLING_INTERVAL",
-    "system_metrics_samples": "SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING",
-}
+VARIABLES = {setting: variable.name for setting, variable in settings.VARIABLES.items()}
 """Setting -> its variable without the prefix."""
-SHARED = {
-    **{name: f"MLFLOW_{VARIABLES[name]}" for name in ("tracking_uri", "experiment_name", "experiment_id", "run_id")},
-    **{name: f"MLFLOW_{VARIABLES[name]}" for name in ("logging_level", "run_context", "truncate_long_values")},
-    **{name: f"MLFLOW_{VARIABLES[name]}" for name in VARIABLES if name.startswith("system_metrics")},
-    "artifact_location_max_length": "MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH",
-    "asynchronous": "MLFLOW_ENABLE_ASYNC_LOGGING",
-    "progress_bar": "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
-}
-"""Setting -> MLflow's variable, which counts where ours is unset."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +46,12 @@ def _version(package: str) -> str | None:
 
 def origins(environ: Mapping[str, str] = os.environ, tracking_uri: str | None = None) -> list[Origin]:
     """Return all settings. `tracking_uri` is the argument, which wins over the environment. Raises `InvalidParameter`."""
-    settings = Settings.from_environ(environ)
-    found = [_origin(name, getattr(settings, name), environ) for name in VARIABLES]
+    read = settings.Settings.from_environ(environ)
+    found = [_origin(name, getattr(read, name), environ) for name in VARIABLES]
     argument = Origin("tracking_uri", tracking_uri and without_password(tracking_uri), "--tracking-uri")
     return [argument if tracking_uri and item.name == "tracking_uri" else item for item in found]
 
 
 def _origin(name: str, value: object, environ: Mapping[str, str]) -> Origin:
-    variable = VARIABLES[name]
-    candidates = [f"FLIGHTLOG_{variable}", *([SHARED[name]] if name in SHARED else [])]
-    source = next((candidate for candidate in candidates if environ.get(candidate)), "default")
+    source = next((candidate for candidate in settings.VARIABLES[name].names if environ.get(candidate)), "default")
     return Origin(name, without_password(value) if isinstance(value, str) else value, source)

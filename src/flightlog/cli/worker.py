@@ -21,7 +21,8 @@ from flightlog.cli.options import TrackingUri
 from flightlog.producer import doorbell
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.names import WORKER_LOG
-from flightlog.schema.settings import MAX_PORT, Location, LogFormat, LogLevel, Settings
+from flightlog.schema.settings import Location, LogFormat, LogLevel, Settings
+from flightlog.schema.variables import MAX_PORT
 from flightlog.worker.observers import SILENT, Observer
 from flightlog.worker.shipper import run_shipper
 from flightlog.worker.spool import run_spool_worker

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
-from flightlog.producer import doorbell
+from flightlog.producer import doorbell, snapshots
 from flightlog.producer.caretaker import Caretaker
 from flightlog.producer.client import MAX_OPEN, Producer
 from flightlog.producer.journal import FULL_SIZE, PROMPT_SIZE
 from flightlog.schema import ids
-from flightlog.schema.errors import InvalidParameter
+from flightlog.schema.errors import InvalidParameter, JournalFull
 from flightlog.schema.frames import MAX_PAYLOAD
 from flightlog.schema.ids import experiment_id_for
-from flightlog.schema.settings import Settings, locate
+from flightlog.schema.names import SNAPSHOTS
+from flightlog.schema.settings import FullPolicy, Settings, locate
 from flightlog.stores.memory import MemoryStore
 from flightlog.worker.ingest import Ingest
 from flightlog.worker.sources.spool import SpoolSource
@@ -38,8 +46,8 @@ def producer(tmp_path: Path, caretaker: Caretaker) -> Iterator[Producer]:
     yield from producing(tmp_path, caretaker)
 
 
-def producing(folder: Path, caretaker: Caretaker, limit: int = 1 << 30) -> Iterator[Producer]:
-    settings = Settings(start_worker=False, spool_limit=limit)
+def producing(folder: Path, caretaker: Caretaker, limit: int = 1 << 30, spool_full: FullPolicy = "drop") -> Iterator[Producer]:
+    settings = Settings(start_worker=False, spool_limit=limit, spool_full=spool_full)
     producer = Producer(locate(folder, settings), settings, caretaker)
     yield producer
     producer.close()
@@ -128,6 +136,81 @@ def test_an_event_that_no_segment_should_hold_is_refused_at_the_call(producer: P
     with pytest.raises(InvalidParameter, match="artifact"):
         producer.set_tag(RUN, "t", "x" * (MAX_PAYLOAD + 1))
     assert producer.recorder(RUN).journal.sequence == 0
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Have the system refuse to write larger files, in the midst of a write, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def snapshots_in(producer: Producer) -> int:
+    return len(list((producer.location.spool / SNAPSHOTS).iterdir()))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Return a folder with a small file, one that is larger than the disk takes, and another small one."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for name, size in {"a": 10, "b": 3 << 20, "c": 10}.items():
+        (folder / name).write_bytes(bytes(size))
+    return folder
+
+
+@pytest.mark.parametrize("way", ["by the system", "by hand"])
+def test_what_the_disk_cannot_take_is_dropped_and_counted_and_the_rest_is_logged(
+    producer: Producer, files: Path, way: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if way == "by hand":
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    with files_of_at_most((2 << 20) + (1 << 19)):
+        producer.log_artifacts(RUN, files)
+        producer.log_bytes(RUN, bytes(3 << 20), "d")
+        producer.log_bytes(RUN, b"small", "e")
+    assert snapshots_in(producer) == 3
+    assert producer.dropped() == 2
+    assert len(caplog.messages) == 1, "one warning"
+    assert "free some space" in caplog.messages[0]
+    producer.end(RUN, "FINISHED")
+    store = filed(producer)
+    assert [artifact.path for artifact in store.artifacts(RUN)] == ["a", "c", "e"]
+    assert store.dropped() == {RUN: 2}
+
+
+def test_an_artifact_without_room_raises_where_that_is_the_policy_and_leaves_nothing(
+    tmp_path: Path, caretaker: Caretaker, files: Path
+) -> None:
+    for producer in producing(tmp_path / "flight", caretaker, spool_full="raise"):
+        with files_of_at_most(1 << 20), pytest.raises(JournalFull, match="the artifact was not recorded"):
+            producer.log_artifacts(RUN, files)
+        assert snapshots_in(producer) == 0
+
+
+def test_an_artifact_without_room_waits_for_it_where_that_is_the_policy(tmp_path: Path, caretaker: Caretaker, files: Path) -> None:
+    for producer in producing(tmp_path / "flight", caretaker, spool_full="block"):
+        with files_of_at_most(1 << 20):
+            thread = threading.Thread(target=producer.log_artifacts, args=(RUN, files))
+            thread.start()
+            thread.join(0.3)
+            assert thread.is_alive()
+        thread.join(20)
+        assert (snapshots_in(producer), producer.dropped()) == (3, 0)
+
+
+def test_a_file_that_may_not_be_read_is_the_callers_fault(producer: Producer, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: object, flags: int, *rest: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(snapshots, "os", SimpleNamespace(**{**vars(os), "open": refuse}))
+    with pytest.raises(PermissionError):
+        producer.log_artifact(RUN, files / "a")
+    assert producer.dropped() == 0
 
 
 def test_a_worker_is_not_started_among_the_scripts_own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import pytest
 
 from flightlog.schema.errors import InvalidParameter
 from flightlog.schema.sampling import check_interval, check_samples
-from flightlog.schema.settings import Settings
+from flightlog.schema.settings import VARIABLES, Settings
 
 
 @pytest.mark.parametrize(("heartbeat", "lost_after"), [("30", "59.9"), ("200", ""), ("", "10")], ids=["just", "default", "heartbeat"])
@@ -61,3 +62,23 @@ def test_values_that_are_no_count_of_samples_are_refused(value: object) -> None:
 
 def test_numbers_of_any_kind_are_taken() -> None:
     assert (check_interval("2.5"), check_interval(1), check_samples("3"), check_samples(2.0)) == (2.5, 1.0, 3, 2)
+
+
+LEVELS = [("NOTSET", 0), ("notset", 0), ("Warn", 30), ("warning", 30), ("FATAL", 50), ("15", 15), ("0", 0)]
+
+
+@pytest.mark.parametrize(("name", "level"), LEVELS)
+def test_a_level_of_logging_is_given_by_any_name_that_logging_knows_or_by_its_number(name: str, level: int) -> None:
+    assert Settings.from_environ({"MLFLOW_LOGGING_LEVEL": name}).logging_level == level
+
+
+@pytest.mark.parametrize("name", ["loud", "-1", "1.5", "\N{SUPERSCRIPT TWO}"])
+def test_what_is_no_level_of_logging_is_refused(name: str) -> None:
+    with pytest.raises(InvalidParameter, match="MLFLOW_LOGGING_LEVEL must be a level of logging"):
+        Settings.from_environ({"MLFLOW_LOGGING_LEVEL": name})
+
+
+def test_each_setting_has_its_variable_and_an_empty_one_says_nothing() -> None:
+    assert list(VARIABLES) == [field.name for field in fields(Settings)]
+    assert Settings.from_environ({name: "" for variable in VARIABLES.values() for name in variable.names}) == Settings()
+    assert Settings.from_environ({"FLIGHTLOG_RUN_ID": "", "MLFLOW_RUN_ID": "theirs"}).run_id == "theirs"
