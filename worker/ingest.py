@@ -87,10 +87,11 @@ class Ingest:
         while not self._stopping:
             events = self.step_until()
             self._watch.look()
-            if events or self._source.is_live or self._artifacts.is_waiting:
+            is_at_work = bool(events) or self._artifacts.is_waiting
+            if is_at_work or self._source.is_live:
                 quiet_since = time.monotonic()
             if events < BATCH_EVENTS // 2:
-                if self._may_leave(time.monotonic() - quiet_since):
+                if not is_at_work and self._may_leave(time.monotonic() - quiet_since):
                     return
                 if not events and self._maintain():
                     continue

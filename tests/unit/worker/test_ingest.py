@@ -39,6 +39,22 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest_module, "FIRST_RETRY", 0.01)
 
 
+def test_a_worker_that_waits_for_nothing_leaves_no_artifact_behind(tmp_path: Path) -> None:
+    class Slow(Uploads):
+        """Is done after a few looks."""
+
+        looks = 0
+        is_waiting = property(lambda self: self.looks < 6)
+
+        def look(self) -> None:
+            self.looks += 1
+
+    store = MemoryStore()
+    artifacts = Slow(tmp_path, store)
+    Ingest(Shelf(*BLOCKS), store, artifacts, idle=0.0).run()
+    assert artifacts.looks == 6
+
+
 def test_everything_is_moved_and_the_loop_ends_when_it_is_idle(tmp_path: Path) -> None:
     store = MemoryStore()
     Ingest(Shelf(*BLOCKS), store, Uploads(tmp_path, store), idle=0.1).run()
