@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -92,6 +92,10 @@ class Shipper:
     def stop(self) -> None:
         """Leave after the step in hand. Safe in a signal handler."""
         self._stopping = True
+
+    def close(self) -> None:
+        """See `UploadThread.close`."""
+        self._uploads.close()
 
     def run(self) -> None:
         """Work until stopped or idle."""
@@ -283,6 +287,7 @@ def run_shipper(location: Location, idle: float | None = None, observer: Observe
             reporting_to_queue(location, "shipper", observer) as told,
             _shipper(location, idle, told) as shipper,
             stopped_by_signals(shipper),
+            closing(shipper),
         ):
             log.info("shipping %s to %s", location.spool, without_password(str(location.queue_uri)))
             shipper.run()
@@ -298,7 +303,7 @@ def ship_all(location: Location) -> int | None:
     with spool_lock(location) as mine:
         if not mine:
             return None
-        with _shipper(location, None, SILENT) as shipper:
+        with _shipper(location, None, SILENT) as shipper, closing(shipper):
             return shipper.drain()
 
 
@@ -310,5 +315,4 @@ def _shipper(location: Location, idle: float | None, observer: Observer) -> Iter
         source = SpoolSource(location.spool, lambda subject, writer: streams.progress([(subject, writer)])[0].committed)
         stack.callback(source.close)
         uploads = UploadThread(Uploads(location.spool, QueuedArtifacts(streams, location.spool)))
-        stack.callback(uploads.close)
         yield Shipper(source, streams, Rings(streams), uploads, idle, observer)

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -62,13 +62,9 @@ def _run(location: Location, store: Store, idle: float | None, lost_after: float
     source = SpoolSource(location.spool, store.position)
     uploads = UploadThread(Uploads(location.spool, store, store), announced=0)
     ingest = Ingest(source, store, uploads, idle, lost_after, observer=observer)
-    try:
-        with stopped_by_signals(ingest):
-            log.info("filing %s into %s", location.spool, without_password(location.tracking_uri))
-            ingest.run()
-    finally:
-        uploads.close()
-        source.close()
+    with closing(source), stopped_by_signals(ingest), closing(uploads):
+        log.info("filing %s into %s", location.spool, without_password(location.tracking_uri))
+        ingest.run()
 
 
 def drain_spool(location: Location, store: Store) -> int | None:

@@ -16,8 +16,6 @@ log = logging.getLogger("flightlog.worker")
 
 PAUSE, PAUSE_AFTER_FAILURE = 0.5, 15.0
 """Seconds between two looks at what waits."""
-LAST_FILE = 10.0
-"""Seconds that the file in hand has when the process is told to leave; what is not stored then comes again with the next."""
 ANNOUNCED = 150.0
 """Seconds within which a worker says where a snapshot belongs, also where Redis forgot it: two rounds of housekeeping."""
 TROUBLE = 3600.0
@@ -107,7 +105,10 @@ class UploadThread:
         return PAUSE if self._uploads.delayed or self._uploads.has_younger_than(self._announced) else PAUSE_AFTER_FAILURE
 
     def close(self) -> None:
-        """Leave after the file in hand."""
+        """Leave after the small files in hand: see `Uploads.stop`.
+
+        Nothing is on its way any more when this returns: the next worker of the spool may store a newer artifact at the same path.
+        """
         self._uploads.stop()
         if self._thread is not None:
-            self._thread.join(LAST_FILE)
+            self._thread.join()

@@ -10,8 +10,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,7 +26,7 @@ from flightlog.schema.errors import ArtifactDamaged, InvalidParameter
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts import local_root, open_artifacts
-from flightlog.stores.artifacts.base import may_pass
+from flightlog.stores.artifacts.base import Told, may_pass
 from flightlog.stores.artifacts.checksums import sha256_of
 from flightlog.stores.artifacts.partial import written_whole
 from flightlog.stores.artifacts.s3 import MEMO
@@ -38,9 +39,15 @@ log = logging.getLogger("flightlog.worker")
 MAX_REASON = 2000
 THREADS = 16
 """So many artifacts go to places in the network at a time."""
+LARGE = 8 << 20
+"""Bytes up to which an artifact that is on its way is stored before a worker leaves."""
 TOLD_AT, TOLD_AFTER = 500, 0.5
 """So many outcomes, or after so many seconds, are told in one transaction."""
 _SNAPSHOT = re.compile(r"[0-9a-f]{32}")
+
+
+class Stopped(Exception):
+    """A file that was on its way is left for the next worker, because this one is told to leave."""
 
 
 class Pending(Protocol):
@@ -115,8 +122,12 @@ class Uploads:
         return self._pauses.longest() if self.delayed else 0.0
 
     def stop(self) -> None:
-        """Leave after the artifacts in hand."""
+        """Leave after the small artifacts in hand; what has come of a large one in parts is not sent again. Safe in a signal handler."""
         self._stopping = True
+
+    def _go_on(self, _: int) -> None:
+        if self._stopping:
+            raise Stopped
 
     def sweep(self) -> None:
         """Look at all pending artifacts, also at those without a snapshot here: some were stored just before a crash, some never can be.
@@ -146,22 +157,23 @@ class Uploads:
         self.is_storing = bool(wanted)
         telling = _Telling(self._tell)
         try:
-            for outcome in self._outcomes(wanted):
-                telling.add(outcome)
+            with closing(self._outcomes(wanted)) as outcomes:  # when telling fails, the threads have ended before anybody hears of it
+                for outcome in outcomes:
+                    telling.add(outcome)
             telling.flush()
         finally:
             self.is_storing = False
         return telling.told
 
-    def _outcomes(self, items: Sequence[PendingArtifact]) -> Iterator[Outcome]:
+    def _outcomes(self, items: Sequence[PendingArtifact]) -> Generator[Outcome]:
         """Yield what became of artifacts, as it becomes known; nothing for one that is not ours."""
         near = [item for item in items if _is_near(item[1])]
-        yield from _found(self._outcome(item) for item in near)
+        yield from (outcome for item in near if (outcome := self._outcome(item)) is not None)
         far = [item for item in items if not _is_near(item[1])]
         if far:
-            yield from _found(self._in_threads(far))
+            yield from self._in_threads(far)
 
-    def _in_threads(self, items: Sequence[PendingArtifact]) -> Iterator[Outcome | None]:
+    def _in_threads(self, items: Sequence[PendingArtifact]) -> Generator[Outcome]:
         """Yield the outcomes of threads that take one artifact after the other: a task for each would cost as much as the rest."""
         left, outcomes = iter(items), SimpleQueue[Outcome | None]()
         threads = min(THREADS, len(items))
@@ -169,7 +181,11 @@ class Uploads:
             work = [pool.submit(self._take, left, outcomes) for _ in range(threads)]
             try:
                 for _ in items:
-                    yield outcomes.get()
+                    if (outcome := outcomes.get()) is not None:
+                        yield outcome
+            except KeyboardInterrupt:
+                self.stop()
+                raise
             finally:
                 for _ in left:
                     pass  # who is told of outcomes has failed: the others are left for later
@@ -190,6 +206,8 @@ class Uploads:
             return None
         try:
             stored = self._store(item)
+        except Stopped:
+            return None
         except Exception as error:  # noqa: BLE001 - whatever a store of artifacts raises is this artifact's failure, and is kept
             return self._failure(run_id, _place(uri), artifact, error)
         if stored is None:
@@ -206,8 +224,9 @@ class Uploads:
         snapshot = self._folder / artifact.snapshot
         if not snapshot.is_file():
             return None
-        sha256 = _checked(snapshot, artifact)
-        repository.put(snapshot, path, sha256)
+        told = self._go_on if artifact.size > LARGE else None
+        sha256 = _checked(snapshot, artifact, told)
+        repository.put(snapshot, path, sha256, told)
         return replace(artifact, sha256=sha256)
 
     def _failure(self, run_id: str, place: str, artifact: ArtifactState, error: Exception) -> Outcome:
@@ -273,12 +292,12 @@ class _Telling:
             self.told += len(outcomes)
 
 
-def _checked(snapshot: Path, artifact: ArtifactState) -> str:
+def _checked(snapshot: Path, artifact: ArtifactState, told: Told | None) -> str:
     """Return the SHA-256 of a snapshot. Raises `ArtifactDamaged` where it is not what was logged."""
     size = snapshot.stat().st_size
     if size != artifact.size:
         raise ArtifactDamaged(f"the snapshot has {size} bytes, and {artifact.size} were logged: it was changed after that; log it again")
-    sha256 = sha256_of(snapshot)
+    sha256 = sha256_of(snapshot, told)
     if artifact.sha256 not in (None, sha256):
         raise ArtifactDamaged(
             f"the snapshot has the SHA-256 {sha256}, and {artifact.sha256} was logged: it was changed after that; log it again"
@@ -300,7 +319,3 @@ def _is_near(uri: str) -> bool:
         return local_root(uri) is not None
     except ValueError:  # no URI: opening it says so
         return True
-
-
-def _found(outcomes: Iterable[Outcome | None]) -> Iterator[Outcome]:
-    return (outcome for outcome in outcomes if outcome is not None)

@@ -21,7 +21,7 @@ class LocalArtifacts:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.put`. Copies nothing where both are on one file system.
 
         The source stays until whoever gave it has told that it is stored: a process that is killed before finds it again.
@@ -30,17 +30,17 @@ class LocalArtifacts:
             with written_whole(self._place(path)) as partial:
                 os.link(source, partial)
         except OSError:  # another file system, or one without links, or the target cannot be replaced: then the copy says so
-            self.copy(source, path, sha256)
+            self.copy(source, path, sha256, told)
 
-    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.copy`."""
         target = self._place(path)
         with written_whole(target) as partial:
-            if sha256 is None:
+            if sha256 is None and told is None:
                 shutil.copyfile(source, partial)
             else:
                 with source.open("rb") as reading, partial.open("wb") as writing:
-                    check_sha256(str(source), copy_hashed(reading, writing), sha256)
+                    check_sha256(str(source), copy_hashed(reading, writing, told), sha256)
 
     def list(self, path: str = "") -> list[FileInfo]:
         """See `ArtifactRepository.list`."""

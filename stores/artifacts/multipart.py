@@ -17,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flightlog.stores.artifacts.base import Told
 from flightlog.stores.artifacts.partial import written_whole
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ def may_pass(response: Any) -> bool:  # noqa: ANN401 - boto3's answer
 class Multipart:
     """One upload in parts. What goes wrong is raised as boto3 raises it."""
 
-    def __init__(self, client: S3Client, source: Path, destination: Destination, memo: Path | None) -> None:
-        """`memo` is the file that remembers the upload; None where none may be left."""
+    def __init__(self, client: S3Client, source: Path, destination: Destination, memo: Path | None, told: Told | None = None) -> None:
+        """`memo` is the file that remembers the upload; None where none may be left. `told` is told of each part that has come."""
         self._client, self._source, self._destination, self._memo = client, source, destination, memo
+        self._told = told
         self._checks = client.meta.config.request_checksum_calculation != "when_required"  # type: ignore[attr-defined]  # not in the stubs
         found = source.stat()
         size = max(PART, -(-found.st_size // MAX_PARTS))
@@ -166,6 +168,8 @@ class Multipart:
         answer = self._client.upload_part(
             Bucket=self._plan.bucket, Key=self._plan.key, UploadId=upload_id, PartNumber=number, Body=body, **self._algorithm()
         )
+        if self._told is not None:
+            self._told(len(body))
         return _completed(number, answer)
 
     def _complete(self, upload_id: str, parts: dict[int, CompletedPartTypeDef]) -> None:

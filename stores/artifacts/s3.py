@@ -49,22 +49,22 @@ class S3Artifacts:
         self._uri, self._bucket, self._prefix = uri, bucket, unquote(prefix).strip("/")
         self._client = client(os.getpid())
 
-    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.put`. A large file appears when its last part has come.
 
         An upload that was cut off goes on where it was, as a file beside the source remembers.
         """
-        self._put(source, path, sha256, source.with_name(f"{source.name}{MEMO}"))
+        self._put(source, path, sha256, source.with_name(f"{source.name}{MEMO}"), told)
 
-    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.copy`: an upload leaves its source alone."""
-        self._put(source, path, sha256, None)
+        self._put(source, path, sha256, None, told)
 
-    def _put(self, source: Path, path: str, sha256: str | None, memo: Path | None) -> None:
+    def _put(self, source: Path, path: str, sha256: str | None, memo: Path | None, told: Told | None) -> None:
         key, metadata = self._key(check_artifact_file(path)), {SHA256: sha256} if sha256 else {}
         if source.stat().st_size > PART:
             destination = Destination(self._bucket, key, metadata)
-            self._call(lambda: Multipart(self._client, source, destination, memo).upload())
+            self._call(lambda: Multipart(self._client, source, destination, memo, told).upload())
         else:
             content = source.read_bytes()
             self._call(lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=content, Metadata=metadata))

@@ -107,6 +107,46 @@ def test_after_a_worker_was_killed_only_the_parts_that_are_missing_go_again(
     assert Path(fetched).read_bytes() == content
 
 
+TOLD_TO_LEAVE_AFTER_THREE_PARTS = """
+import itertools, os, signal, sys, time
+from flightlog.__main__ import main
+from flightlog.stores.artifacts.multipart import Multipart
+
+begun, send = itertools.count(), Multipart._send_part
+
+def send_part(*given):
+    if next(begun) == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    return send(*given)
+
+Multipart._send_part = send_part
+main(sys.argv[1:])
+"""
+
+
+def test_a_worker_that_is_told_to_leave_gives_up_between_two_parts_and_the_next_goes_on(
+    bucket: str, s3_client: Any, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLIGHTLOG_ARTIFACT_ROOT", bucket)
+    monkeypatch.setenv("FLIGHTLOG_START_WORKER", "false")
+    (tmp_path / "model.bin").write_bytes(bytes(20 * PART))
+    with flightlog.start_run() as run:
+        flightlog.log_artifact(tmp_path / "model.bin")
+    spool, uri = str(context.location.spool), context.location.tracking_uri
+    command = [sys.executable, "-c", TOLD_TO_LEAVE_AFTER_THREE_PARTS, "worker", "--spool", spool, "--tracking-uri", uri]
+    assert subprocess.run(command, stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False).returncode == 0
+    arrived = _parts(s3_client)
+    assert 3 <= len(arrived) < 20
+    assert flightlog.MlflowClient().artifact_states(run.info.run_id)[0].state == "pending"
+    log = s3_server.folder / "server.log"
+    before = log.stat().st_size
+    assert _worker("--idle", "0.5").wait(PATIENCE) == 0
+    sent = {int(number) for number in re.findall(r"PUT \S*[?&]partNumber=(\d+)\S* HTTP/1.1\" 200", log.read_text()[before:])}
+    assert sent == set(range(1, 21)) - arrived
+    assert flightlog.MlflowClient().artifact_states(run.info.run_id)[0].state == "stored"
+
+
 def _put_partly(uri: str, source: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Begin an upload of a file of three parts, which ends at the second."""
     send = multipart.Multipart._send_part

@@ -151,7 +151,7 @@ class Flaky:
         self.failures = failures
         self.stored: list[str] = []
 
-    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None, told: object = None) -> None:
         if self.failures:
             raise self.failures.pop(0)
         self.stored.append(path)
