@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import StoreUnavailable
 from flightlog.stores.base import Gap
-from flightlog.worker.uploads import Uploads
+from flightlog.worker.uploads import GRACE, Uploads
 
 log = logging.getLogger("flightlog.worker")
 
@@ -50,9 +50,11 @@ class UploadThread:
 
     def look(self) -> None:
         """See that artifacts which wait are stored, now or soon. Does not wait for it."""
+        if self._is_at_work:
+            self._uploads.mark()
         if self._is_at_work or (time.monotonic() < self._next_look and not self._is_sweep_due):
             return
-        if not self._is_sweep_due and not self._uploads.snapshots():
+        if not self._is_sweep_due and not self._uploads.has_files:
             self._seen = self._news
             return
         self._next_look = time.monotonic() + PAUSE
@@ -102,7 +104,8 @@ class UploadThread:
 
     def _patience(self) -> float:
         """Return when to look again where nothing was to be done: soon while something may still be said or tried."""
-        return PAUSE if self._uploads.delayed or self._uploads.has_younger_than(self._announced) else PAUSE_AFTER_FAILURE
+        is_new = self._uploads.has_younger_than(max(self._announced, GRACE + PAUSE))
+        return PAUSE if self._uploads.delayed or is_new else PAUSE_AFTER_FAILURE
 
     def close(self) -> None:
         """Leave after the small files in hand: see `Uploads.stop`.

@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,19 +24,24 @@ from flightlog.schema.artifact_paths import check_artifact_file
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import ArtifactDamaged, InvalidParameter
 from flightlog.schema.fold import ArtifactState
-from flightlog.schema.names import SNAPSHOTS
+from flightlog.schema.names import SNAPSHOTS, STORING
 from flightlog.stores.artifacts import local_root, open_artifacts
 from flightlog.stores.artifacts.base import Told, may_pass
 from flightlog.stores.artifacts.checksums import sha256_of
 from flightlog.stores.artifacts.partial import written_whole
-from flightlog.stores.artifacts.s3 import MEMO
+from flightlog.stores.artifacts.s3 import MEMO, abandon_upload
 from flightlog.stores.base import Gap, Outcome, PendingArtifact
+from flightlog.worker.leftovers import Leftovers
 from flightlog.worker.logged_artifacts import Known, Replacements, logged_in
 from flightlog.worker.pauses import Pauses
 
 log = logging.getLogger("flightlog.worker")
 
 MAX_REASON = 2000
+GRACE = 5.0
+"""Seconds that the start of a run may come later than its first artifact, by another process, without a word to anybody."""
+MARK = 2.0
+"""Seconds between two signs that artifacts are being stored."""
 THREADS = 16
 """So many artifacts go to places in the network at a time."""
 LARGE = 8 << 20
@@ -59,6 +64,12 @@ class Pending(Protocol):
     def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
         """See `Sink.pending_snapshots`."""
 
+    def homeless_snapshots(self, snapshots: Collection[str]) -> dict[str, str]:
+        """See `Sink.homeless_snapshots`."""
+
+    def unwanted_snapshots(self, snapshots: Collection[str]) -> set[str]:
+        """See `Sink.unwanted_snapshots`; what is not known yet is not returned."""
+
     def settle_artifacts(self, outcomes: Sequence[Outcome]) -> None:
         """See `Sink.settle_artifacts`."""
 
@@ -68,8 +79,10 @@ class Uploads:
 
     def __init__(self, spool: Path, sink: Pending, known: Known | None = None) -> None:
         """`known` tells of snapshots that nobody wants any more, because newer artifacts came at their paths; None: they stay."""
-        self._folder = spool / SNAPSHOTS
+        self._spool, self._folder = spool, spool / SNAPSHOTS
         self._sink = sink
+        self._leftovers = Leftovers(spool, sink.unwanted_snapshots)
+        self._marked = 0.0
         self._replacements = None if known is None else Replacements(known)
         self._stopping = False
         self._pauses = Pauses()
@@ -96,9 +109,43 @@ class Uploads:
 
     def store_waiting(self) -> int:
         """See `run`; return how many artifacts something became of, 0 when told to leave."""
-        snapshots = [] if self._stopping else self.snapshots()
+        if self._stopping or not self.has_files:
+            return 0
+        snapshots = self.snapshots()
         waiting = self._sink.pending_snapshots(snapshots) if snapshots else []
-        return self._store_all(waiting)
+        told = self._store_all(waiting)
+        if not told and not self._stopping:
+            self._see_to_others(set(snapshots) - {artifact.snapshot for _, _, artifact in waiting})
+        return told
+
+    def _see_to_others(self, snapshots: Collection[str]) -> None:
+        """Say of snapshots that do not wait to be stored why they cannot be, and delete what is of no use."""
+        for memo in self._folder.glob(f"*{MEMO}"):
+            if not memo.with_name(memo.name.removesuffix(MEMO)).exists():
+                self._abandon(memo)
+        unsaid = [name for name in snapshots if name not in self._noted and time.time() - self._made(name) > GRACE]
+        for name, run_id in self._sink.homeless_snapshots(unsaid).items() if unsaid else ():
+            self._note(
+                name, ArtifactNote("pending", f"nobody has started the run {run_id}, as far as the store knows; is its id right?", 0)
+            )
+        self._leftovers.look()
+
+    def _abandon(self, memo: Path) -> None:
+        """Have an upload aborted whose artifact was replaced before it was whole. It is tried once: see `multipart.STALE`."""
+        try:
+            abandon_upload(memo)
+        except Exception as error:  # noqa: BLE001 - whatever is missing here now, artifacts matter more
+            log.warning("the unfinished upload that %s remembers cannot be aborted: %s", memo, error)
+            memo.unlink(missing_ok=True)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether anything lies in the spool's folder of snapshots."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return next(entries, None) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def snapshots(self) -> list[str]:
         """Return the names of the snapshots that lie in the spool now."""
@@ -125,9 +172,17 @@ class Uploads:
         """Leave after the small artifacts in hand; what has come of a large one in parts is not sent again. Safe in a signal handler."""
         self._stopping = True
 
+    def mark(self) -> None:
+        """Tell whoever waits for an artifact that a worker is storing some."""
+        if time.monotonic() - self._marked > MARK:
+            self._marked = time.monotonic()
+            with suppress(OSError):  # such as that of a full disk: then whoever waits hears sooner that it takes long
+                (self._spool / STORING).touch()
+
     def _go_on(self, _: int) -> None:
         if self._stopping:
             raise Stopped
+        self.mark()
 
     def sweep(self) -> None:
         """Look at all pending artifacts, also at those without a snapshot here: some were stored just before a crash, some never can be.
@@ -208,6 +263,10 @@ class Uploads:
             stored = self._store(item)
         except Stopped:
             return None
+        except FileNotFoundError as error:
+            if not self._is_here(artifact.snapshot):  # a newer artifact has come at the path meanwhile
+                return None
+            return self._failure(run_id, _place(uri), artifact, error)
         except Exception as error:  # noqa: BLE001 - whatever a store of artifacts raises is this artifact's failure, and is kept
             return self._failure(run_id, _place(uri), artifact, error)
         if stored is None:
@@ -224,6 +283,7 @@ class Uploads:
         snapshot = self._folder / artifact.snapshot
         if not snapshot.is_file():
             return None
+        self.mark()
         told = self._go_on if artifact.size > LARGE else None
         sha256 = _checked(snapshot, artifact, told)
         repository.put(snapshot, path, sha256, told)
@@ -264,8 +324,8 @@ class Uploads:
         path = self._folder / snapshot
         try:
             path.unlink(missing_ok=True)
-            for beside in (note_path(path), path.with_name(f"{snapshot}{MEMO}")) if snapshot in self._noted else ():
-                beside.unlink(missing_ok=True)
+            if snapshot in self._noted:
+                note_path(path).unlink(missing_ok=True)
             self._noted.discard(snapshot)
         except OSError as error:
             log.warning("the snapshot %s of an artifact that is stored cannot be deleted: %s", snapshot, error)

@@ -20,7 +20,7 @@ from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.stores.artifacts.base import ArtifactsUnavailable, Told
 from flightlog.stores.artifacts.checksums import check_sha256, copy_hashed, sha256_of
-from flightlog.stores.artifacts.multipart import PART, Destination, Multipart, may_pass
+from flightlog.stores.artifacts.multipart import PART, Destination, Multipart, abandon, may_pass
 from flightlog.stores.artifacts.partial import written_whole
 
 if TYPE_CHECKING:
@@ -149,6 +149,11 @@ class S3Artifacts:
 
 MEMO = ".upload"
 """How the name of the file ends that remembers an upload in parts: the source's name with this."""
+
+
+def abandon_upload(memo: Path) -> None:
+    """Abort the upload in parts that a file remembers, and delete the file: its source is gone. What S3 does not do is said in the log."""
+    abandon(client(os.getpid()), memo)
 
 
 def _stream(answer: GetObjectOutputTypeDef, target: Path, told: Told | None) -> str:

@@ -319,3 +319,25 @@ def test_a_newer_artifact_at_a_path_replaces_one_that_still_waits(
     assert flightlog.artifacts.load_text(f"runs:/{run.info.run_id}/a.txt") == "49"
     assert _snapshots() == []
     assert caplog.records == []
+
+
+def test_a_synchronous_call_for_a_run_that_nobody_has_started_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    unknown, began = "f" * 32, time.monotonic()
+    with pytest.raises(NotCommitted, match=f"'a.txt' is not stored yet: nobody has started the run {unknown}"):
+        flightlog.log_artifact(tmp_path / "a.txt", run_id=unknown, synchronous=True)
+    assert time.monotonic() - began < 20
+
+
+def test_a_synchronous_call_of_which_no_worker_says_anything_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLIGHTLOG_SYNC_TIMEOUT", "2")
+    monkeypatch.setattr("flightlog.producer.awaited.SIGN", 1.0)
+    (tmp_path / "a.txt").write_text("text")
+    operation = flightlog.log_artifact(tmp_path / "a.txt", run_id="f" * 32, synchronous=False)
+    assert operation is not None
+    [snapshot] = (context.location.spool / SNAPSHOTS).iterdir()
+    os.utime(snapshot, (time.time() + 60, time.time() + 60))  # the start of the run may still come
+    assert context.producer.settle(30)
+    with pytest.raises(NotCommitted, match=r"'a.txt' is not stored yet, and nothing was heard of it for 2 s"):
+        operation.wait()
+    snapshot.unlink()

@@ -191,6 +191,49 @@ def test_an_upload_that_s3_has_forgotten_begins_anew(bucket: str, s3_client: Any
     assert open_artifacts(bucket).size("large.bin") == 2 * PART + 1
 
 
+@pytest.mark.parametrize("moment", ["_send_part", "_complete"])
+def test_an_upload_that_s3_forgets_while_it_goes_on_begins_anew(
+    bucket: str, s3_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    source = tmp_path / "large.bin"
+    source.write_bytes(bytes(2 * PART + 1))
+    true, aborted = getattr(multipart.Multipart, moment), []
+
+    def forgotten(self: multipart.Multipart, upload_id: str, *given: Any) -> Any:
+        if not aborted:
+            aborted.append(upload_id)
+            s3_client.abort_multipart_upload(Bucket="flights", Key="some/prefix/large.bin", UploadId=upload_id)
+            raise self._client.exceptions.NoSuchUpload({"Error": {"Code": "NoSuchUpload"}}, "UploadPart")  # the server says 500 instead
+        return true(self, upload_id, *given)
+
+    monkeypatch.setattr(multipart.Multipart, moment, forgotten)
+    open_artifacts(bucket).put(source, "large.bin")
+    assert open_artifacts(bucket).size("large.bin") == 2 * PART + 1
+    assert s3_client.list_multipart_uploads(Bucket="flights").get("Uploads", []) == []
+    assert [path.name for path in tmp_path.glob("large.bin*")] == ["large.bin"]
+
+
+def test_the_upload_of_an_artifact_that_a_newer_one_replaced_is_aborted_and_forgotten(
+    bucket: str, s3_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLIGHTLOG_ARTIFACT_ROOT", bucket)
+    monkeypatch.setenv("FLIGHTLOG_START_WORKER", "false")
+    (tmp_path / "model.bin").write_bytes(bytes(9 * PART))
+    with flightlog.start_run() as run:
+        flightlog.log_artifact(tmp_path / "model.bin")
+    spool, uri = str(context.location.spool), context.location.tracking_uri
+    command = [sys.executable, "-c", KILLED_AFTER_THREE_PARTS, "worker", "--spool", spool, "--tracking-uri", uri]
+    subprocess.run(command, stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False)
+    assert len(_parts(s3_client)) == 3
+    (tmp_path / "model.bin").write_bytes(b"newer")
+    with flightlog.start_run(run_id=run.info.run_id):
+        flightlog.log_artifact(tmp_path / "model.bin")
+    assert _worker("--idle", "0.5").wait(PATIENCE) == 0
+    assert flightlog.artifacts.load_text(f"runs:/{run.info.run_id}/model.bin") == "newer"
+    assert s3_client.list_multipart_uploads(Bucket="flights").get("Uploads", []) == []
+    assert list((context.location.spool / SNAPSHOTS).iterdir()) == []
+
+
 def test_an_upload_that_is_refused_is_aborted_and_so_is_one_that_nobody_can_go_on_with(
     bucket: str, s3_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
