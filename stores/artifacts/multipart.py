@@ -88,7 +88,7 @@ class Multipart:
         self._plan = Plan(destination.bucket, destination.key, found.st_size, found.st_mtime_ns, size, sha256)
 
     def upload(self) -> None:
-        """Send what S3 has not got yet and have it put together. What S3 forgets meanwhile, as by a rule of the bucket, begins anew once."""
+        """Send what S3 has not got yet and have it put together. What S3 forgets meanwhile begins anew, once."""
         upload_id = self._remembered()
         parts = self._arrived(upload_id) if upload_id else None
         if upload_id is None or parts is None:

@@ -18,13 +18,17 @@ import boto3
 import pytest
 
 import flightlog
+from contracts.facts import RUN, block, started
 from flightlog.__main__ import main
 from flightlog.producer.context import context
 from flightlog.schema.errors import ArtifactDamaged, FlightlogException
+from flightlog.schema.events import ArtifactLogged
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts import multipart, open_artifacts, s3
 from flightlog.stores.artifacts.base import ArtifactsUnavailable
 from flightlog.stores.artifacts.multipart import PART
+from flightlog.stores.memory import MemoryStore
+from flightlog.worker.uploads import Uploads
 from services import S3Server
 
 PATIENCE = 60.0
@@ -216,22 +220,22 @@ def test_an_upload_that_s3_forgets_while_it_goes_on_begins_anew(
 def test_the_upload_of_an_artifact_that_a_newer_one_replaced_is_aborted_and_forgotten(
     bucket: str, s3_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FLIGHTLOG_ARTIFACT_ROOT", bucket)
-    monkeypatch.setenv("FLIGHTLOG_START_WORKER", "false")
-    (tmp_path / "model.bin").write_bytes(bytes(9 * PART))
-    with flightlog.start_run() as run:
-        flightlog.log_artifact(tmp_path / "model.bin")
-    spool, uri = str(context.location.spool), context.location.tracking_uri
-    command = [sys.executable, "-c", KILLED_AFTER_THREE_PARTS, "worker", "--spool", spool, "--tracking-uri", uri]
-    subprocess.run(command, stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False)
-    assert len(_parts(s3_client)) == 3
-    (tmp_path / "model.bin").write_bytes(b"newer")
-    with flightlog.start_run(run_id=run.info.run_id):
-        flightlog.log_artifact(tmp_path / "model.bin")
-    assert _worker("--idle", "0.5").wait(PATIENCE) == 0
-    assert flightlog.artifacts.load_text(f"runs:/{run.info.run_id}/model.bin") == "newer"
+    folder, store = tmp_path / SNAPSHOTS, MemoryStore()
+    folder.mkdir()
+    older, newer = (
+        ArtifactLogged(time=1, path="large.bin", size=size, snapshot=name * 32) for size, name in ((2 * PART + 1, "a"), (5, "b"))
+    )
+    for event in (older, newer):
+        (folder / event.snapshot).write_bytes(bytes(event.size))
+    _put_partly(bucket, folder / older.snapshot, monkeypatch, OSError("cut off"))
+    blocks = [block(RUN, started(artifact_uri=bucket), older, newer)]
+    store.apply(blocks)
+    uploads = Uploads(tmp_path, store, store)
+    uploads.run(blocks)
+    uploads.run()
     assert s3_client.list_multipart_uploads(Bucket="flights").get("Uploads", []) == []
-    assert list((context.location.spool / SNAPSHOTS).iterdir()) == []
+    assert list(folder.iterdir()) == []
+    assert open_artifacts(bucket).size("large.bin") == 5
 
 
 def test_an_upload_that_is_refused_is_aborted_and_so_is_one_that_nobody_can_go_on_with(
