@@ -19,6 +19,7 @@ from flightlog.artifacts import shown, split_uri
 from flightlog.producer.context import context
 from flightlog.schema.errors import ArtifactDamaged, FlightlogException, InvalidParameter, NotCommitted, NotFound
 from flightlog.schema.names import SNAPSHOTS
+from flightlog.stores.artifacts.local import LocalArtifacts
 
 TEXT = hashlib.sha256(b"text").hexdigest()
 
@@ -174,6 +175,22 @@ def test_a_stored_file_that_was_changed_is_not_taken_for_what_was_logged() -> No
     Path(str(run.info.artifact_uri), "a.txt").write_text("fake")
     with pytest.raises(ArtifactDamaged, match=TEXT):
         flightlog.MlflowClient().download_artifacts(run.info.run_id, "")
+
+
+def test_an_artifact_that_is_replaced_while_it_is_fetched_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    with flightlog.start_run() as run:
+        flightlog.log_text("text", "a.txt")
+    get, replaced = LocalArtifacts.get, []
+
+    def replace_and_get(self: LocalArtifacts, path: str, target: Path, told: Any = None) -> None:
+        if not replaced:
+            replaced.append(path)
+            flightlog.MlflowClient().log_text(run.info.run_id, "newer", "a.txt")
+            assert context.producer.settle_artifacts(30)
+        get(self, path, target, told)
+
+    monkeypatch.setattr(LocalArtifacts, "get", replace_and_get)
+    assert flightlog.artifacts.load_text(f"runs:/{run.info.run_id}/a.txt") == "newer"
 
 
 class TestArtifactLocation:

@@ -173,7 +173,7 @@ def test_a_folder_of_which_one_file_is_damaged_leaves_nothing(tmp_path: Path) ->
     root = _logged(tmp_path / "root", model_a="1", model_b="changed")
     sums = {f"model/{name}": hashlib.sha256(content).hexdigest() for name, content in (("a", b"1"), ("b", b"2"))}
     with pytest.raises(ArtifactDamaged, match="model/b"):
-        download(str(root), "model", tmp_path / "target", sums)
+        download(str(root), "model", tmp_path / "target", lambda: sums)
     assert list((tmp_path / "target").iterdir()) == []
 
 
