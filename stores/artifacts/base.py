@@ -52,6 +52,9 @@ class ArtifactRepository(Protocol):
     def size(self, path: str) -> int | None:
         """Return a file's size in bytes, None if there is none."""
 
+    def sha256(self, path: str) -> str | None:
+        """Return a file's SHA-256 in hexadecimal, None if there is none. Reads the file, unless its checksum is kept with it."""
+
     def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """Copy a file to a local path, whole or not at all.
 

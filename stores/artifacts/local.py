@@ -11,7 +11,7 @@ from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_
 from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.stores.artifacts.base import Told
-from flightlog.stores.artifacts.checksums import CHUNK, check_sha256, copy_hashed
+from flightlog.stores.artifacts.checksums import CHUNK, check_sha256, copy_hashed, sha256_of
 from flightlog.stores.artifacts.partial import is_partial, written_whole
 
 
@@ -55,6 +55,11 @@ class LocalArtifacts:
         """See `ArtifactRepository.size`."""
         target = self._inside(path)
         return target.stat().st_size if target.is_file() else None
+
+    def sha256(self, path: str) -> str | None:
+        """See `ArtifactRepository.sha256`."""
+        target = self._inside(path)
+        return sha256_of(target) if target.is_file() else None
 
     def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""

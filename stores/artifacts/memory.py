@@ -52,6 +52,11 @@ class MemoryArtifacts:
         content = self._files.get(self._key(check_artifact_path(path)))
         return None if content is None else len(content)
 
+    def sha256(self, path: str) -> str | None:
+        """See `ArtifactRepository.sha256`."""
+        content = self._files.get(self._key(check_artifact_path(path)))
+        return None if content is None else hashlib.sha256(content).hexdigest()
+
     def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""
         content = self._files.get(self._key(check_artifact_path(path)))

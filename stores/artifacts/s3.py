@@ -101,6 +101,20 @@ class S3Artifacts:
         except NotFound:
             return None
 
+    def sha256(self, path: str) -> str | None:
+        """See `ArtifactRepository.sha256`."""
+        key = self._key(check_artifact_path(path))
+        try:
+            return self._call(lambda: self._sha256(key))
+        except NotFound:
+            return None
+
+    def _sha256(self, key: str) -> str:
+        kept = self._client.head_object(Bucket=self._bucket, Key=key)["Metadata"].get(SHA256)
+        if kept is not None:
+            return kept
+        return _stream(self._client.get_object(Bucket=self._bucket, Key=key), Path(os.devnull), None)
+
     def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""
         key = self._key(check_artifact_path(path))
