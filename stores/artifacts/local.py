@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
@@ -12,7 +13,7 @@ from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.stores.artifacts.base import Told
 from flightlog.stores.artifacts.checksums import CHUNK, check_sha256, copy_hashed, sha256_of
-from flightlog.stores.artifacts.partial import is_partial, written_whole
+from flightlog.stores.artifacts.partial import drop_if_stale, drop_stale, is_partial, written_whole
 
 
 class LocalArtifacts:
@@ -35,6 +36,7 @@ class LocalArtifacts:
     def copy(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.copy`."""
         target = self._place(path)
+        _tidy(target.parent)
         with written_whole(target) as partial:
             if sha256 is None and told is None:
                 shutil.copyfile(source, partial)
@@ -80,7 +82,7 @@ class LocalArtifacts:
         root, target = self._root.resolve(), self._place(path)
         target.unlink(missing_ok=True)
         folder = target.parent
-        while folder != root.parent.parent and folder.is_dir() and not any(folder.iterdir()):
+        while folder != root.parent.parent and folder.is_dir() and _is_empty(folder):
             folder.rmdir()
             folder = folder.parent
 
@@ -99,6 +101,18 @@ class LocalArtifacts:
         if target != root and root not in target.parents:
             raise InvalidParameter(f"artifact path {path!r} leads out of {root} by a symbolic link, which is not followed")
         return target
+
+
+@lru_cache(maxsize=4096)
+def _tidy(folder: Path) -> None:
+    """Delete what was left half written in a folder, once a process: nobody else ever looks there."""
+    drop_stale(folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder, but for what was left half written, which goes."""
+    with os.scandir(folder) as entries:
+        return all(drop_if_stale(entry) for entry in entries)
 
 
 def _info(entry: os.DirEntry[str], folder: str) -> FileInfo | None:
