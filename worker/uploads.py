@@ -120,8 +120,9 @@ class Uploads:
 
     def _see_to_others(self, snapshots: Collection[str]) -> None:
         """Say of snapshots that do not wait to be stored why they cannot be, and delete what is of no use."""
-        for memo in self._folder.glob(f"*{MEMO}"):
-            if not memo.with_name(memo.name.removesuffix(MEMO)).exists():
+        for name in filter(_SNAPSHOT.fullmatch, sorted(self._noted - set(snapshots))):
+            memo = self._folder / f"{name}{MEMO}"
+            if memo.exists() and not (self._folder / name).exists():
                 self._abandon(memo)
         unsaid = [name for name in snapshots if name not in self._noted and time.time() - self._made(name) > GRACE]
         for name, run_id in self._sink.homeless_snapshots(unsaid).items() if unsaid else ():
@@ -194,6 +195,8 @@ class Uploads:
         while not self._stopping and (page := self._sink.pending_artifacts(after=last)):
             self._store_all(page)
             last = page[-1]
+        if not self._stopping:
+            self._see_to_others(self.snapshots())
 
     def drop_replaced(self, items: Sequence[Block | Gap]) -> None:
         """Delete the snapshots of artifacts that were logged anew at their paths before they were stored."""
