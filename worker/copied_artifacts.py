@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,11 +24,12 @@ class CopiedArtifacts:
     An artifact whose bytes are not in the folders, or cannot be read now, goes on waiting: they may come with the next copy.
     """
 
-    def __init__(self, spools: list[Path], roots: list[Path], kept: list[Path], sink: Sink) -> None:
+    def __init__(self, spools: list[Path], roots: list[Path], kept: list[Path], sink: Sink, told: Callable[[int], None]) -> None:
         """`spools` are folders of journals; `roots` are folders of artifacts, laid out as `<experiment>/<run>/artifacts`.
 
-        Nothing is written below the folders that are `kept`, also where a run has its artifacts there.
+        Nothing is written below the folders that are `kept`, also where a run has its artifacts there. `told` hears of each that is stored.
         """
+        self._told = told
         self._spools = spools
         self._roots = roots
         self._kept = kept
@@ -54,6 +55,7 @@ class CopiedArtifacts:
             stored = None
         if stored is not None:
             self._sink.settle_artifact(run_id, stored, "stored")
+            self._told(1)
         self.stored += stored is not None
         self.missing += stored is None
 

@@ -22,6 +22,7 @@ from flightlog.schema.errors import QueueUnavailable
 from flightlog.schema.ids import WriterId
 from flightlog.schema.names import shard_of
 from flightlog.schema.settings import Location, without_password
+from flightlog.stores.artifacts.base import Told
 from flightlog.stores.base import Gap
 from flightlog.worker.entries import encode_entry
 from flightlog.worker.observers import SILENT, Observer
@@ -294,25 +295,25 @@ def run_shipper(location: Location, idle: float | None = None, observer: Observe
     return True
 
 
-def ship_all(location: Location) -> int | None:
+def ship_all(location: Location, told: Told | None = None) -> int | None:
     """Ship what a spool holds now and wait for the commit; return the number of events, None if another process is at the spool.
 
-    Raises `QueueUnavailable`.
+    `told` hears of how many more artifacts something became. Raises `QueueUnavailable`.
     """
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
         if not mine:
             return None
-        with _shipper(location, None, SILENT) as shipper, closing(shipper):
+        with _shipper(location, None, SILENT, told) as shipper, closing(shipper):
             return shipper.drain()
 
 
 @contextmanager
-def _shipper(location: Location, idle: float | None, observer: Observer) -> Iterator[Shipper]:
+def _shipper(location: Location, idle: float | None, observer: Observer, told: Told | None = None) -> Iterator[Shipper]:
     streams = Streams(str(location.queue_uri))
     with ExitStack() as stack:
         stack.callback(streams.close)
         source = SpoolSource(location.spool, lambda subject, writer: streams.progress([(subject, writer)])[0].committed)
         stack.callback(source.close)
-        uploads = UploadThread(Uploads(location.spool, QueuedArtifacts(streams, location.spool)))
+        uploads = UploadThread(Uploads(location.spool, QueuedArtifacts(streams, location.spool), told=told))
         yield Shipper(source, streams, Rings(streams), uploads, idle, observer)

@@ -16,6 +16,7 @@ from typing import Protocol
 from flightlog.schema.names import WORKER_LOCK
 from flightlog.schema.settings import Location, without_password
 from flightlog.stores import open_store
+from flightlog.stores.artifacts.base import Told
 from flightlog.stores.base import Store
 from flightlog.worker.ingest import Ingest
 from flightlog.worker.observers import SILENT, Observer
@@ -67,15 +68,18 @@ def _run(location: Location, store: Store, idle: float | None, lost_after: float
         ingest.run()
 
 
-def drain_spool(location: Location, store: Store) -> int | None:
-    """File what a spool holds now, in this process; return the number of events, or None if a worker is at it already."""
+def drain_spool(location: Location, store: Store, told: Told | None = None) -> int | None:
+    """File what a spool holds now, in this process; return the number of events, or None if a worker is at it already.
+
+    `told` hears of how many more artifacts something became.
+    """
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
         if not mine:
             return None
         source = SpoolSource(location.spool, store.position)
         try:
-            return Ingest(source, store, Uploads(location.spool, store, store)).drain()
+            return Ingest(source, store, Uploads(location.spool, store, store, told)).drain()
         finally:
             source.close()
 

@@ -77,8 +77,12 @@ class Pending(Protocol):
 class Uploads:
     """Stores what the sink says is pending and this spool holds a snapshot of. A failure concerns only its own artifact."""
 
-    def __init__(self, spool: Path, sink: Pending, known: Known | None = None) -> None:
-        """`known` tells of snapshots that nobody wants any more, because newer artifacts came at their paths; None: they stay."""
+    def __init__(self, spool: Path, sink: Pending, known: Known | None = None, told: Told | None = None) -> None:
+        """`known` tells of snapshots that nobody wants any more, because newer artifacts came at their paths; None: they stay.
+
+        `told` hears of how many more artifacts something became.
+        """
+        self._told = told
         self._spool, self._folder = spool, spool / SNAPSHOTS
         self._sink = sink
         self._leftovers = Leftovers(spool, sink.unwanted_snapshots)
@@ -319,6 +323,8 @@ class Uploads:
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         self._sink.settle_artifacts(outcomes)
         self.settled += len(outcomes)
+        if self._told is not None:
+            self._told(len(outcomes))
         for outcome in outcomes:
             if outcome.state == "stored":
                 self._drop(outcome.artifact.snapshot)

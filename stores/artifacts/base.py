@@ -13,7 +13,7 @@ from typing import Protocol
 from flightlog.schema.entities import FileInfo
 
 Told = Callable[[int], object]
-"""Is told of so many more bytes."""
+"""Is told how many more there are: bytes, as a rule."""
 
 PASSING = frozenset(
     getattr(errno, name)
