@@ -44,13 +44,16 @@ class Leftovers:
         self._next_look = 0.0
 
     def look(self) -> None:
-        """Delete leftovers, unless that was done shortly ago. Raises what asking for unwanted ones does, and `OSError`."""
+        """Delete leftovers, unless that was done shortly ago. Raises what asking for unwanted ones does."""
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + EVERY
-            self.remove()
+            try:
+                self.remove()
+            except OSError as error:
+                log.warning("what is of no use any more in %s cannot be deleted: %s", self._folder, error)
 
     def remove(self) -> None:
-        """See `look`."""
+        """See `look`. Raises `OSError` where a journal cannot be read: then nobody knows which copies it names."""
         names = {entry.name for entry in _entries(self._folder)}
         old = {entry.name: entry for entry in _entries(self._folder) if _age(entry) > DAY}
         for name in old:

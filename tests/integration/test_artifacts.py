@@ -180,7 +180,8 @@ def test_a_stored_file_that_was_changed_is_not_taken_for_what_was_logged() -> No
 def test_an_artifact_that_is_replaced_while_it_is_fetched_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
     with flightlog.start_run() as run:
         flightlog.log_text("text", "a.txt")
-    get, replaced = LocalArtifacts.get, []
+    get = LocalArtifacts.get
+    replaced: list[str] = []
 
     def replace_and_get(self: LocalArtifacts, path: str, target: Path, told: Any = None) -> None:
         if not replaced:

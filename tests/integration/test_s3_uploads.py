@@ -201,7 +201,8 @@ def test_an_upload_that_s3_forgets_while_it_goes_on_begins_anew(
 ) -> None:
     source = tmp_path / "large.bin"
     source.write_bytes(bytes(2 * PART + 1))
-    true, aborted = getattr(multipart.Multipart, moment), []
+    true = getattr(multipart.Multipart, moment)
+    aborted: list[str] = []
 
     def forgotten(self: multipart.Multipart, upload_id: str, *given: Any) -> Any:
         if not aborted:

@@ -260,6 +260,21 @@ def test_a_snapshot_that_a_newer_artifact_replaced_does_not_stay_in_the_spool(
     assert [(item.snapshot, item.state) for item in store.artifacts(RUN)] == [(names[2], "stored")]
 
 
+def test_a_snapshot_that_goes_while_it_is_stored_is_no_failure_of_the_artifact(
+    tmp_path: Path, store: MemoryStore, place: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = _snapshot(tmp_path)
+
+    def put_what_is_replaced_meanwhile(source: Path, *_: object) -> None:
+        snapshot.unlink()
+        source.read_bytes()
+
+    monkeypatch.setattr(place, "put", put_what_is_replaced_meanwhile)
+    store.apply([block(RUN, started(artifact_uri="s3://flights/x"), _logged("a.txt"))])
+    Uploads(tmp_path, store, store).run()
+    assert _state(store) == ("pending", "")
+
+
 def test_the_snapshot_of_an_artifact_that_failed_stays_when_its_event_comes_again(tmp_path: Path, store: MemoryStore) -> None:
     snapshot = _snapshot(tmp_path)
     blocks = [block(RUN, started(artifact_uri="nosuch://x"), _logged("a.txt"))]
@@ -277,7 +292,12 @@ def test_a_worker_gives_signs_while_it_stores_a_file(
 ) -> None:
     monkeypatch.setattr("flightlog.worker.uploads.MARK", 0.0)
     entered, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(place, "put", lambda *_: (entered.set(), go_on.wait(10)))
+
+    def put_slowly(*_: object) -> None:
+        entered.set()
+        go_on.wait(10)
+
+    monkeypatch.setattr(place, "put", put_slowly)
     _snapshot(tmp_path)
     blocks = [block(RUN, started(artifact_uri="s3://flights/x"), _logged("a.txt"))]
     store.apply(blocks)
