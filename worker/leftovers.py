@@ -27,8 +27,8 @@ log = logging.getLogger("flightlog.worker")
 
 DAY = 86_400.0
 """Seconds after which nobody is still at work on a file."""
-EVERY = 600.0
-"""Seconds between two looks."""
+EVERY = 3600.0
+"""Seconds between two looks: where much waits, reading the journals takes a while."""
 _NAME = re.compile(rb"[0-9a-f]{32}")
 
 Unwanted = Callable[[Collection[str]], Collection[str]]
@@ -64,7 +64,7 @@ class Leftovers:
 
     def _remove_copies(self, candidates: set[str]) -> None:
         """The journals are read first: an event that is filed meanwhile is then known to whoever is asked."""
-        left = candidates - _named_in_journals(self._spool) if candidates else set()
+        left = _unnamed(candidates, self._spool)
         gone = sorted(self._unwanted(left)) if left else []
         for name in gone:
             _unlink(self._folder / name)
@@ -86,14 +86,16 @@ def _age(entry: os.DirEntry[str]) -> float:
         return 0.0
 
 
-def _named_in_journals(spool: Path) -> set[str]:
-    """Return what may be names of snapshots in the segments of a spool, whole or damaged, whether they can be read or not."""
-    found: set[str] = set()
-    for entry in _entries(spool):
+def _unnamed(snapshots: set[str], spool: Path) -> set[str]:
+    """Return those of the snapshots that no segment in a spool names, whole or damaged, whether it can be followed or not."""
+    left = set(snapshots)
+    for entry in _entries(spool) if left else ():
         if frames.SUFFIX in entry.name or entry.name.endswith(frames.NEW_SUFFIX):
-            with suppress(FileNotFoundError):  # the store has it
-                found.update(name.decode() for name in _NAME.findall(Path(entry.path).read_bytes()))
-    return found
+            try:
+                left.difference_update(name.decode() for name in _NAME.findall(Path(entry.path).read_bytes()))
+            except FileNotFoundError:  # freed, or set aside under another name, meanwhile: another time then
+                return set()
+    return left
 
 
 def _unlink(path: Path) -> None:

@@ -53,6 +53,20 @@ def test_a_copy_that_a_journal_names_stays(tmp_path: Path, store: MemoryStore, s
     assert snapshot.exists()
 
 
+def test_nothing_goes_while_a_journal_gets_another_name(tmp_path: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot, segment = _file(tmp_path), write_segment(tmp_path, encode(_logged()))
+    read = Path.read_bytes
+
+    def set_aside_and_read(path: Path) -> bytes:
+        if segment.exists():
+            segment.rename(f"{segment}{frames.CORRUPT_SUFFIX}")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", set_aside_and_read)
+    Leftovers(tmp_path, store.unwanted_snapshots).remove()
+    assert snapshot.exists()
+
+
 @pytest.mark.parametrize("state", ["waits", "failed", "is homeless", "is a dead letter"])
 def test_a_copy_that_the_store_knows_stays(tmp_path: Path, store: MemoryStore, state: str) -> None:
     snapshot = _file(tmp_path)
