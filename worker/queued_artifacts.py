@@ -139,8 +139,14 @@ class Announcements:
         last: PendingArtifact | None = None
         while page := self._store.pending_artifacts(after=last):
             self._announce(page)
+            self._withdraw_replaced(page)
             last = page[-1]
         self._answer()
+
+    def _withdraw_replaced(self, page: list[PendingArtifact]) -> None:
+        """Say that nobody wants what another worker has filed a newer artifact for while we announced it again."""
+        names = [artifact.snapshot for _, _, artifact in page]
+        self._say({name: msgpack.packb(UNWANTED) for name in self._store.unwanted_snapshots(names)})
 
     def _answer(self) -> None:
         """Say which of the snapshots that shippers ask for nobody wants. They ask when all that their journals said is filed."""

@@ -159,6 +159,28 @@ def test_a_shipper_says_that_nobody_has_started_the_run_and_stores_its_artifact_
     assert list(snapshot.parent.iterdir()) == []
 
 
+def test_an_artifact_that_was_replaced_while_it_was_announced_again_is_not_stored_after_the_newer_one(
+    tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = "b" * 32, "a" * 32
+    (tmp_path / SNAPSHOTS).mkdir()
+    for name in (older, newer):
+        (tmp_path / SNAPSHOTS / name).write_text(name)
+    store.apply([block(RUN, started(artifact_uri=str(tmp_path / "root")), writer=OTHER_WRITER)])
+    logged = [ArtifactLogged(time=1, path="a.txt", size=32, snapshot=name) for name in (older, newer)]
+    store.apply([block(RUN, logged[0])])
+    pages = [store.pending_artifacts(), []]
+    store.apply([block(RUN, logged[1], first=1)])
+    announcements = Announcements(streams, store)
+    announcements.run([block(RUN, logged[1], first=1)])
+    with monkeypatch.context() as late:
+        late.setattr(store, "pending_artifacts", lambda **_: pages.pop(0))
+        announcements.sweep()
+    uploads.run()
+    assert (tmp_path / "root" / "a.txt").read_text() == newer
+    assert (uploads.snapshots(), streams.redis.hlen(UPLOADS)) == ([], 0)
+
+
 def test_what_is_tried_again_is_told_and_stays_announced(
     tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
