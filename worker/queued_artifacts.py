@@ -139,14 +139,21 @@ class Announcements:
         last: PendingArtifact | None = None
         while page := self._store.pending_artifacts(after=last):
             self._announce(page)
-            self._withdraw_replaced(page)
+            self._take_back(page)
             last = page[-1]
         self._answer()
 
-    def _withdraw_replaced(self, page: list[PendingArtifact]) -> None:
-        """Say that nobody wants what another worker has filed a newer artifact for while we announced it again."""
-        names = [artifact.snapshot for _, _, artifact in page]
-        self._say({name: msgpack.packb(UNWANTED) for name in self._store.unwanted_snapshots(names)})
+    def _take_back(self, page: list[PendingArtifact]) -> None:
+        """Take back what waits no more, because another worker has filed meanwhile that it was settled, or a newer artifact at its path."""
+        still = {artifact.snapshot for _, _, artifact in self._store.pending_snapshots([artifact.snapshot for _, _, artifact in page])}
+        gone = [(run_id, artifact) for run_id, _, artifact in page if artifact.snapshot not in still]
+        newest = {run_id: {item.path: item.snapshot for item in self._store.artifacts(run_id)} for run_id in {run_id for run_id, _ in gone}}
+        replaced = {item.snapshot for run_id, item in gone if newest[run_id].get(item.path, item.snapshot) != item.snapshot}
+        self._say({name: msgpack.packb(UNWANTED) for name in replaced})
+        settled = {item.snapshot for _, item in gone} - replaced
+        if settled:
+            with self._streams.guarded():
+                self._streams.redis.hdel(UPLOADS, *sorted(settled))
 
     def _answer(self) -> None:
         """Say which of the snapshots that shippers ask for nobody wants. They ask when all that their journals said is filed."""

@@ -181,6 +181,18 @@ def test_an_artifact_that_was_replaced_while_it_was_announced_again_is_not_store
     assert (uploads.snapshots(), streams.redis.hlen(UPLOADS)) == ([], 0)
 
 
+def test_an_artifact_that_was_settled_while_it_was_announced_again_is_not_announced_for_ever(
+    tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_artifact(tmp_path, tmp_path / "root", store, streams)
+    pages = [store.pending_artifacts(), []]
+    uploads.run()
+    _file_notes(tmp_path, store)
+    monkeypatch.setattr(store, "pending_artifacts", lambda **_: pages.pop(0))
+    Announcements(streams, store).sweep()
+    assert streams.redis.hlen(UPLOADS) == 0
+
+
 def test_what_is_tried_again_is_told_and_stays_announced(
     tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
