@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from flightlog.schema.artifact_notes import read_note
-from flightlog.schema.names import SNAPSHOTS
+from flightlog.schema.names import SNAPSHOTS, STORING
 
 FEW = 16
 """So many files are looked for one by one; for more the folder is read."""
+SIGN = 10.0
+"""Seconds for which a worker that stores artifacts may give no sign."""
 TIDY = 4096
 """When so many more artifacts are known, those that are stored are forgotten."""
 
@@ -37,6 +40,7 @@ class AwaitedArtifacts:
 
     def __init__(self, spool: Path) -> None:
         self._folder = spool / SNAPSHOTS
+        self._storing = spool / STORING
         self._lock = threading.Lock()
         self._known: dict[str, tuple[str, str]] = {}
         self._tidy_at = TIDY
@@ -81,6 +85,13 @@ class AwaitedArtifacts:
     def is_settled(self, snapshots: Iterable[str]) -> bool:
         """Whether each of the snapshots is stored, or failed, or was tried in vain and waits to be tried again."""
         return all(read_note(self._folder / name) is not None for name in self.there(snapshots))
+
+    def are_being_stored(self, seconds: float) -> bool:
+        """Whether a worker has stored artifacts in the last seconds, or was at it."""
+        try:
+            return time.time() - self._storing.stat().st_mtime <= max(seconds, SIGN)
+        except FileNotFoundError:
+            return False
 
     def unstored(self, snapshots: Iterable[str] | None = None, run_id: str | None = None) -> list[Unstored]:
         """Return how it stands with what is not stored, of some snapshots or of a run; failed ones first."""

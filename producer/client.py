@@ -345,10 +345,11 @@ class Producer:
     def wait_stored(self, names: Sequence[str], timeout: float | None = None) -> None:
         """Wait until artifacts are stored, given by their snapshots. Raises why one could not be, or `NotCommitted`.
 
-        Without a timeout it waits as long as a worker is at it and nothing goes wrong.
+        Without a timeout it waits as long as a worker is storing artifacts and nothing goes wrong.
         """
-        while not self.wait_until(lambda: self.awaited.is_settled(names), self.settings.sync_timeout if timeout is None else timeout):
-            if timeout is not None or not self.can_arrive:
+        patience = self.settings.sync_timeout if timeout is None else timeout
+        while not self.wait_until(lambda: self.awaited.is_settled(names), patience):
+            if timeout is not None or not (self.can_arrive and self.awaited.are_being_stored(patience)):
                 break
         left = self.awaited.unstored(names)
         if not left:
@@ -356,7 +357,7 @@ class Producer:
         first = left[0]
         if first.state == "failed":
             raise FlightlogException(f"artifact {first.path!r} could not be stored: {first.reason}; {self.how_to_retry(first.run_id)}")
-        reason = f": {first.reason}" if first.reason else ""
+        reason = f": {first.reason}" if first.reason else f", and nothing was heard of it for {patience:g} s"
         raise NotCommitted(f"artifact {first.path!r} is not stored yet{reason}; it is safe in the spool and {self.how_to_file()}")
 
     def settle_artifacts(self, timeout: float, run_id: str | None = None) -> bool:

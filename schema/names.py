@@ -30,6 +30,8 @@ LOCATIONS = "locations"
 """The folder in a spool that remembers where experiments were given a place for their artifacts: a file for each id."""
 SNAPSHOTS = "artifacts"
 """The folder in a spool that holds copies of artifacts until the worker has stored them."""
+STORING = "storing"
+"""A file in a spool that a worker touches every few seconds while it stores artifacts."""
 
 SHARDS = 16
 """Streams of a queue. Every shipper and worker must agree on it; it divides the number of a store's stripes."""
@@ -40,6 +42,8 @@ HOUSEKEEP = "flightlog.worker.jobs.housekeep"
 """The dotted names of the jobs; whoever enqueues one does not import it."""
 UPLOADS = "flightlog:uploads"
 """A Redis hash of artifacts that wait to be stored: snapshot -> where it belongs."""
+UNKNOWN = "flightlog:unknown"
+"""A Redis set of snapshots that lie in a spool and of which no event tells, until a worker says whether the store knows better."""
 
 
 def shard_of(subject: str) -> int:

@@ -162,6 +162,12 @@ class Sink(Protocol):
     def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
         """Return those of the artifacts that wait to be stored whose snapshots are given by name."""
 
+    def homeless_snapshots(self, snapshots: Collection[str]) -> dict[str, str]:
+        """Return those of the snapshots whose artifacts wait for their run to be started, each with the run's id."""
+
+    def unwanted_snapshots(self, snapshots: Collection[str]) -> set[str]:
+        """Return those of the snapshots that no artifact which waits or failed and no dead letter names."""
+
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
         """Say what became of an artifact, unless a newer one at the path has come: see `Outcome`."""
 

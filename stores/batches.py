@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -45,6 +45,11 @@ def event_letter(block: Block, index: int, reason: str, message: str, time: int)
 def gap_letter(gap: Gap, time: int) -> DeadLetter:
     """Return the dead letter that tells of a gap."""
     return DeadLetter(gap.subject, gap.writer, gap.sequence, gap.reason, gap.message, gap.payload, time, gap.count)
+
+
+def without_named(snapshots: Collection[str], letters: Sequence[DeadLetter]) -> set[str]:
+    """Return those of the snapshots that no dead letter names: its event may be given another try."""
+    return {name for name in snapshots if not any(name.encode() in letter.payload for letter in letters)}
 
 
 def lost_block(run_id: str, last_seen: int, time: int) -> Block:

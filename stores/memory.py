@@ -48,7 +48,7 @@ from flightlog.stores.base import (
     Tombstone,
     WriterKey,
 )
-from flightlog.stores.batches import after_positions, due, end_of, event_letter, experiment_of, gap_letter, lost_block
+from flightlog.stores.batches import after_positions, due, end_of, event_letter, experiment_of, gap_letter, lost_block, without_named
 from flightlog.stores.experiments import apply_to_experiment, apply_to_run, default_experiment, purge_refusal
 from flightlog.stores.purging import PURGES, founding, portions, purge_of, survivors
 from flightlog.stores.run_columns import RunColumns, columns_of
@@ -185,12 +185,26 @@ class MemoryStore:
         """See `Sink.pending_snapshots`."""
         return [item for item in self._pending() if item[2].snapshot in snapshots]
 
+    @_one_at_a_time
+    def homeless_snapshots(self, snapshots: Collection[str]) -> dict[str, str]:
+        """See `Sink.homeless_snapshots`."""
+        found = {item.snapshot: run for run, item in self._unstored() if item.state == "pending" and run.artifact_uri is None}
+        return {name: found[name].run_id for name in snapshots if name in found}
+
+    @_one_at_a_time
+    def unwanted_snapshots(self, snapshots: Collection[str]) -> set[str]:
+        """See `Sink.unwanted_snapshots`."""
+        wanted = {item.snapshot for _, item in self._unstored()}
+        return without_named({name for name in snapshots if name not in wanted}, self._letters)
+
     def _pending(self) -> Iterator[PendingArtifact]:
+        for run, artifact in self._unstored():
+            if run.artifact_uri is not None and artifact.state == "pending":
+                yield run.run_id, run.artifact_uri, artifact
+
+    def _unstored(self) -> Iterator[tuple[RunState, ArtifactState]]:
         for run in self._runs.values():
-            if run.artifact_uri is not None:
-                for artifact in run.artifacts.values():
-                    if artifact.state == "pending":
-                        yield run.run_id, run.artifact_uri, artifact
+            yield from ((run, artifact) for artifact in run.artifacts.values() if artifact.state != "stored")
 
     @_one_at_a_time
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:

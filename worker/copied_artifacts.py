@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from flightlog.schema.errors import FlightlogException
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts import local_root, open_artifacts
+from flightlog.stores.artifacts.base import ArtifactRepository
 from flightlog.stores.artifacts.checksums import sha256_of
 from flightlog.stores.base import PendingArtifact, Sink
 
@@ -22,11 +24,12 @@ class CopiedArtifacts:
     An artifact whose bytes are not in the folders, or cannot be read now, goes on waiting: they may come with the next copy.
     """
 
-    def __init__(self, spools: list[Path], roots: list[Path], kept: list[Path], sink: Sink) -> None:
+    def __init__(self, spools: list[Path], roots: list[Path], kept: list[Path], sink: Sink, told: Callable[[int], None]) -> None:
         """`spools` are folders of journals; `roots` are folders of artifacts, laid out as `<experiment>/<run>/artifacts`.
 
-        Nothing is written below the folders that are `kept`, also where a run has its artifacts there.
+        Nothing is written below the folders that are `kept`, also where a run has its artifacts there. `told` hears of each that is stored.
         """
+        self._told = told
         self._spools = spools
         self._roots = roots
         self._kept = kept
@@ -46,24 +49,26 @@ class CopiedArtifacts:
     def _settle(self, item: PendingArtifact) -> None:
         run_id, uri, artifact = item
         try:
-            is_stored = self._store(run_id, uri, artifact)
+            stored = self._store(run_id, uri, artifact)
         except (OSError, FlightlogException) as error:
             log.warning("artifact %r of run %s cannot be copied now: %s", artifact.path, run_id, error)
-            is_stored = False
-        if is_stored:
-            self._sink.settle_artifact(run_id, artifact, "stored")
-        self.stored += is_stored
-        self.missing += not is_stored
+            stored = None
+        if stored is not None:
+            self._sink.settle_artifact(run_id, stored, "stored")
+            self._told(1)
+        self.stored += stored is not None
+        self.missing += stored is None
 
-    def _store(self, run_id: str, uri: str, artifact: ArtifactState) -> bool:
+    def _store(self, run_id: str, uri: str, artifact: ArtifactState) -> ArtifactState | None:
+        """Store one artifact and return it with its checksum; None where its bytes cannot be found."""
         repository, root = open_artifacts(uri), local_root(uri)
-        if root is not None and any(_is_inside(folder, root) for folder in self._kept):
-            return repository.size(artifact.path) == artifact.size
-        found = next((file for file in self._candidates(run_id, artifact) if _is_it(file, artifact)), None)
-        if found is None:
-            return repository.size(artifact.path) == artifact.size  # stored just before a crash, or from another copy
-        repository.copy(found, artifact.path)
-        return True
+        is_kept = root is not None and any(_is_inside(folder, root) for folder in self._kept)
+        for file in () if is_kept else self._candidates(run_id, artifact):
+            sha256 = _sha256_of_copy(file, artifact)
+            if sha256 is not None:
+                repository.copy(file, artifact.path, sha256)
+                return replace(artifact, sha256=sha256)
+        return artifact if _is_there(repository, artifact) else None
 
     def _candidates(self, run_id: str, artifact: ArtifactState) -> Iterator[Path]:
         if is_snapshot(artifact.snapshot):
@@ -82,8 +87,19 @@ def _is_inside(folder: Path, file: Path) -> bool:
     return folder.resolve() in file.resolve().parents
 
 
-def _is_it(file: Path, artifact: ArtifactState) -> bool:
-    """Say whether a file is an artifact, and not what was logged at its path later or is still being copied."""
+def _sha256_of_copy(file: Path, artifact: ArtifactState) -> str | None:
+    """Return the SHA-256 of a file that is an artifact, None for what was logged at its path later or is still being copied."""
     if not file.is_file() or file.stat().st_size != artifact.size:
+        return None
+    sha256 = sha256_of(file)
+    return sha256 if artifact.sha256 in (None, sha256) else None
+
+
+def _is_there(repository: ArtifactRepository, artifact: ArtifactState) -> bool:
+    """Say whether an artifact is where it belongs already: stored just before a crash, from another copy, or by its own worker.
+
+    Of a file above 1 MiB whose checksum nobody has told yet, the size must do: there is nothing else to compare it with.
+    """
+    if repository.size(artifact.path) != artifact.size:
         return False
-    return artifact.sha256 is None or sha256_of(file) == artifact.sha256
+    return artifact.sha256 is None or repository.sha256(artifact.path) == artifact.sha256

@@ -1,9 +1,12 @@
 """Artifacts of runs whose events travel through the queue: the machine that has the file stores it, the worker says where.
 
-    flightlog:uploads    a Redis hash: snapshot -> msgpack [run id, artifact URI, path, size], or [] for one that nobody wants any more
+    flightlog:uploads    a Redis hash: snapshot -> msgpack [run id, artifact URI, path, size], [run id] while nobody has started the run,
+                         or [] for one that nobody wants any more
+    flightlog:unknown    a Redis set of snapshots of which no event in their spool tells
 
 A worker that has filed an artifact's event puts it there; the shipper that has the snapshot in its spool stores the file and tells the
-outcome as an event. What Redis forgets, the next housekeeping puts there again.
+outcome as an event. What Redis forgets, the next housekeeping puts there again. Of what a shipper does not know, housekeeping looks up
+whether the store does.
 """
 
 from __future__ import annotations
@@ -15,12 +18,13 @@ from typing import Any, Literal, cast
 
 import msgpack
 
+from flightlog.schema.artifact_notes import note_path
 from flightlog.schema.blocks import Block
 from flightlog.schema.events import ArtifactSettled
 from flightlog.schema.fold import NEVER, ArtifactState
 from flightlog.schema.ids import monotone_ms
 from flightlog.schema.limits import is_run_id
-from flightlog.schema.names import SNAPSHOTS, UPLOADS
+from flightlog.schema.names import SNAPSHOTS, UNKNOWN, UPLOADS
 from flightlog.schema.plain import unpack_plain
 from flightlog.stores.base import Gap, Outcome, PendingArtifact, Store
 from flightlog.worker.logged_artifacts import Replacements, logged_in
@@ -55,10 +59,26 @@ class QueuedArtifacts:
         waiting = (_pending(name, packed) for name, packed in said.items() if packed and packed != msgpack.packb(UNWANTED))
         return [item for item in waiting if item is not None]
 
+    def homeless_snapshots(self, snapshots: Collection[str]) -> dict[str, str]:
+        """Return those of the snapshots whose artifacts wait for their run to be started, each with the run's id."""
+        names = sorted(snapshots)
+        with self._streams.guarded():
+            found: Any = self._streams.redis.hmget(UPLOADS, names)
+        said = {name: _homeless(packed) for name, packed in zip(names, found, strict=True) if packed}
+        return {name: run_id for name, run_id in said.items() if run_id is not None}
+
+    def unwanted_snapshots(self, snapshots: Collection[str]) -> set[str]:
+        """Ask for the snapshots and return nothing: the answer comes with a later look at what waits."""
+        with self._streams.guarded():
+            self._streams.redis.sadd(UNKNOWN, *sorted(snapshots))
+        return set()
+
     def _drop(self, names: Sequence[str]) -> None:
         """Delete snapshots that nobody wants any more."""
         for name in names:
-            (self._spool / SNAPSHOTS / name).unlink(missing_ok=True)
+            snapshot = self._spool / SNAPSHOTS / name
+            snapshot.unlink(missing_ok=True)
+            note_path(snapshot).unlink(missing_ok=True)
         if names:
             with self._streams.guarded():
                 self._streams.redis.hdel(UPLOADS, *names)
@@ -94,7 +114,9 @@ class Announcements:
         if not logged:
             return
         self._withdraw(self._replacements.among(logged), {event.snapshot for _, event in logged})
-        self._announce(self._store.pending_snapshots([event.snapshot for _, event in logged]))
+        names = [event.snapshot for _, event in logged]
+        self._say({name: msgpack.packb([run_id]) for name, run_id in self._store.homeless_snapshots(names).items()})
+        self._announce(self._store.pending_snapshots(names))
 
     def _withdraw(self, unwanted: set[str], new: set[str]) -> None:
         """Say which snapshots nobody wants: new ones, and those that were announced and wait. Before newer ones are announced."""
@@ -117,7 +139,31 @@ class Announcements:
         last: PendingArtifact | None = None
         while page := self._store.pending_artifacts(after=last):
             self._announce(page)
+            self._take_back(page)
             last = page[-1]
+        self._answer()
+
+    def _take_back(self, page: list[PendingArtifact]) -> None:
+        """Take back what waits no more, because another worker has filed meanwhile that it was settled, or a newer artifact at its path."""
+        still = {artifact.snapshot for _, _, artifact in self._store.pending_snapshots([artifact.snapshot for _, _, artifact in page])}
+        gone = [(run_id, artifact) for run_id, _, artifact in page if artifact.snapshot not in still]
+        newest = {run_id: {item.path: item.snapshot for item in self._store.artifacts(run_id)} for run_id in {run_id for run_id, _ in gone}}
+        replaced = {item.snapshot for run_id, item in gone if newest[run_id].get(item.path, item.snapshot) != item.snapshot}
+        self._say({name: msgpack.packb(UNWANTED) for name in replaced})
+        settled = {item.snapshot for _, item in gone} - replaced
+        if settled:
+            with self._streams.guarded():
+                self._streams.redis.hdel(UPLOADS, *sorted(settled))
+
+    def _answer(self) -> None:
+        """Say which of the snapshots that shippers ask for nobody wants. They ask when all that their journals said is filed."""
+        with self._streams.guarded():
+            asked: Any = self._streams.redis.smembers(UNKNOWN)
+        names = sorted(name.decode("ascii", "replace") for name in asked)
+        if names:
+            self._say({name: msgpack.packb(UNWANTED) for name in self._store.unwanted_snapshots(names)})
+            with self._streams.guarded():
+                self._streams.redis.srem(UNKNOWN, *asked)
 
     def _announce(self, page: list[PendingArtifact]) -> None:
         said = {
@@ -132,10 +178,26 @@ class Announcements:
                 self._streams.redis.hset(UPLOADS, mapping=cast("dict[Any, Any]", said))
 
 
+def _homeless(packed: bytes) -> str | None:
+    """Return the id of a run that nobody has started, None where something else was said."""
+    try:
+        known = unpack_plain(packed)
+    except (ValueError, TypeError, msgpack.UnpackException):  # who looks at what waits says so
+        return None
+    return known[0] if _is_homeless(known) else None
+
+
+def _is_homeless(known: Any) -> bool:  # noqa: ANN401 - whatever the queue says
+    return isinstance(known, list) and len(known) == 1 and isinstance(known[0], str) and is_run_id(known[0])
+
+
 def _pending(snapshot: str, packed: bytes) -> PendingArtifact | None:
     """Return what was announced, None where nobody of us said it."""
     try:
-        run_id, uri, path, size = unpack_plain(packed)
+        known = unpack_plain(packed)
+        if _is_homeless(known):
+            return None
+        run_id, uri, path, size = known
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         log.error("what the queue says of the artifact %s cannot be read: %s", snapshot, error)
         return None

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -22,6 +22,7 @@ from flightlog.schema.errors import QueueUnavailable
 from flightlog.schema.ids import WriterId
 from flightlog.schema.names import shard_of
 from flightlog.schema.settings import Location, without_password
+from flightlog.stores.artifacts.base import Told
 from flightlog.stores.base import Gap
 from flightlog.worker.entries import encode_entry
 from flightlog.worker.observers import SILENT, Observer
@@ -92,6 +93,10 @@ class Shipper:
     def stop(self) -> None:
         """Leave after the step in hand. Safe in a signal handler."""
         self._stopping = True
+
+    def close(self) -> None:
+        """See `UploadThread.close`."""
+        self._uploads.close()
 
     def run(self) -> None:
         """Work until stopped or idle."""
@@ -283,32 +288,32 @@ def run_shipper(location: Location, idle: float | None = None, observer: Observe
             reporting_to_queue(location, "shipper", observer) as told,
             _shipper(location, idle, told) as shipper,
             stopped_by_signals(shipper),
+            closing(shipper),
         ):
             log.info("shipping %s to %s", location.spool, without_password(str(location.queue_uri)))
             shipper.run()
     return True
 
 
-def ship_all(location: Location) -> int | None:
+def ship_all(location: Location, told: Told | None = None) -> int | None:
     """Ship what a spool holds now and wait for the commit; return the number of events, None if another process is at the spool.
 
-    Raises `QueueUnavailable`.
+    `told` hears of how many more artifacts something became. Raises `QueueUnavailable`.
     """
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
         if not mine:
             return None
-        with _shipper(location, None, SILENT) as shipper:
+        with _shipper(location, None, SILENT, told) as shipper, closing(shipper):
             return shipper.drain()
 
 
 @contextmanager
-def _shipper(location: Location, idle: float | None, observer: Observer) -> Iterator[Shipper]:
+def _shipper(location: Location, idle: float | None, observer: Observer, told: Told | None = None) -> Iterator[Shipper]:
     streams = Streams(str(location.queue_uri))
     with ExitStack() as stack:
         stack.callback(streams.close)
         source = SpoolSource(location.spool, lambda subject, writer: streams.progress([(subject, writer)])[0].committed)
         stack.callback(source.close)
-        uploads = UploadThread(Uploads(location.spool, QueuedArtifacts(streams, location.spool)))
-        stack.callback(uploads.close)
+        uploads = UploadThread(Uploads(location.spool, QueuedArtifacts(streams, location.spool), told=told))
         yield Shipper(source, streams, Rings(streams), uploads, idle, observer)

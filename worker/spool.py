@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -16,6 +16,7 @@ from typing import Protocol
 from flightlog.schema.names import WORKER_LOCK
 from flightlog.schema.settings import Location, without_password
 from flightlog.stores import open_store
+from flightlog.stores.artifacts.base import Told
 from flightlog.stores.base import Store
 from flightlog.worker.ingest import Ingest
 from flightlog.worker.observers import SILENT, Observer
@@ -62,24 +63,23 @@ def _run(location: Location, store: Store, idle: float | None, lost_after: float
     source = SpoolSource(location.spool, store.position)
     uploads = UploadThread(Uploads(location.spool, store, store), announced=0)
     ingest = Ingest(source, store, uploads, idle, lost_after, observer=observer)
-    try:
-        with stopped_by_signals(ingest):
-            log.info("filing %s into %s", location.spool, without_password(location.tracking_uri))
-            ingest.run()
-    finally:
-        uploads.close()
-        source.close()
+    with closing(source), stopped_by_signals(ingest), closing(uploads):
+        log.info("filing %s into %s", location.spool, without_password(location.tracking_uri))
+        ingest.run()
 
 
-def drain_spool(location: Location, store: Store) -> int | None:
-    """File what a spool holds now, in this process; return the number of events, or None if a worker is at it already."""
+def drain_spool(location: Location, store: Store, told: Told | None = None) -> int | None:
+    """File what a spool holds now, in this process; return the number of events, or None if a worker is at it already.
+
+    `told` hears of how many more artifacts something became.
+    """
     location.spool.mkdir(parents=True, exist_ok=True)
     with spool_lock(location) as mine:
         if not mine:
             return None
         source = SpoolSource(location.spool, store.position)
         try:
-            return Ingest(source, store, Uploads(location.spool, store, store)).drain()
+            return Ingest(source, store, Uploads(location.spool, store, store, told)).drain()
         finally:
             source.close()
 

@@ -36,7 +36,11 @@ ARTIFACTS = "artifacts"
 """The folder of stored artifacts in a flight folder."""
 
 Watch = Callable[[int], None]
-"""Is told how many events were filed since the last time."""
+"""Is told how many events were filed, or artifacts stored, since the last time."""
+
+
+def unwatched(_: int) -> None:
+    """Tell nobody."""
 
 
 @dataclass
@@ -84,7 +88,14 @@ def find_copy(folder: Path) -> Copy:
 
 
 def sync_copies(
-    folders: Sequence[Path], location: Location, store: Store, *, final: bool = False, rehome: bool = True, watch: Watch = lambda _: None
+    folders: Sequence[Path],
+    location: Location,
+    store: Store,
+    *,
+    final: bool = False,
+    rehome: bool = True,
+    watch: Watch = unwatched,
+    stored: Watch = unwatched,
 ) -> Synced:
     """Bring what folders hold into a store, and change nothing in them. Raises `NotFound`, `StoreUnavailable`, `OSError`.
 
@@ -100,7 +111,7 @@ def sync_copies(
             break
     if final:
         shipment.ship(final=True)
-    shipment.store_artifacts()
+    shipment.store_artifacts(stored)
     return shipment.synced
 
 
@@ -128,11 +139,11 @@ class Shipment:
         self.synced.shortages = [item for item in shortages if self._is_short(item)]
         return bool(shortages)
 
-    def store_artifacts(self) -> None:
+    def store_artifacts(self, stored: Watch) -> None:
         """Store the artifacts of the runs that the copies speak of."""
         spools = [spool for copy in self._copies for spool in copy.spools]
         kept = [copy.folder for copy in self._copies if not self._is_target(copy)]
-        artifacts = CopiedArtifacts(spools, [copy.artifacts for copy in self._copies], kept, self._store)
+        artifacts = CopiedArtifacts(spools, [copy.artifacts for copy in self._copies], kept, self._store, stored)
         artifacts.store(self._runs)
         self.synced.artifacts, self.synced.artifacts_missing = artifacts.stored, artifacts.missing
 
@@ -184,7 +195,7 @@ class Shipment:
         return position <= item.sequence if item.end is None else position < item.end
 
 
-def sync_spool(location: Location, store: Store, watch: Watch = lambda _: None) -> Synced:
+def sync_spool(location: Location, store: Store, watch: Watch = unwatched, stored: Watch = unwatched) -> Synced:
     """File what this machine's own spool holds now, and free it; where a worker is at it, wait until it has done so.
 
     Raises `StoreUnavailable`, `OSError`.
@@ -192,7 +203,7 @@ def sync_spool(location: Location, store: Store, watch: Watch = lambda _: None) 
     ends = {(journal.subject, journal.writer): journal.end for journal in read_spool(location.spool).journals}
     before = {key: store.position(*key) for key in ends}
     snapshots = _snapshots(location)
-    while drain_spool(location, store) is None and _outstanding(store, ends):
+    while drain_spool(location, store, stored) is None and _outstanding(store, ends):
         watch(0)
         threading.Event().wait(LOOK)
     moved = {key: store.position(*key) - position for key, position in before.items()}
@@ -201,14 +212,14 @@ def sync_spool(location: Location, store: Store, watch: Watch = lambda _: None) 
     return Synced(sum(moved.values()), runs, _letters(store, before), artifacts=len(snapshots - _snapshots(location)))
 
 
-def sync_through_queue(location: Location, watch: Watch = lambda _: None) -> Synced:
+def sync_through_queue(location: Location, watch: Watch = unwatched, stored: Watch = unwatched) -> Synced:
     """Ship what this machine's own spool holds now, and wait until a store has it; where a shipper is at it, wait for that.
 
     Of dead letters only the store knows. Raises `QueueUnavailable`, `OSError`.
     """
     before = {journal.writer: journal for journal in read_spool(location.spool).journals if journal.end > journal.committed}
     snapshots = _snapshots(location)
-    while ship_all(location) is None and _under_way(location, before):
+    while ship_all(location, stored) is None and _under_way(location, before):
         watch(0)
         threading.Event().wait(LOOK)
     events = sum(journal.end - journal.committed for journal in before.values())

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import StoreUnavailable
 from flightlog.stores.base import Gap
-from flightlog.worker.uploads import Uploads
+from flightlog.worker.uploads import GRACE, Uploads
 
 log = logging.getLogger("flightlog.worker")
 
 PAUSE, PAUSE_AFTER_FAILURE = 0.5, 15.0
 """Seconds between two looks at what waits."""
-LAST_FILE = 10.0
-"""Seconds that the file in hand has when the process is told to leave; what is not stored then comes again with the next."""
 ANNOUNCED = 150.0
 """Seconds within which a worker says where a snapshot belongs, also where Redis forgot it: two rounds of housekeeping."""
 TROUBLE = 3600.0
@@ -52,9 +50,11 @@ class UploadThread:
 
     def look(self) -> None:
         """See that artifacts which wait are stored, now or soon. Does not wait for it."""
+        if self._is_at_work:
+            self._uploads.mark()
         if self._is_at_work or (time.monotonic() < self._next_look and not self._is_sweep_due):
             return
-        if not self._is_sweep_due and not self._uploads.snapshots():
+        if not self._is_sweep_due and not self._uploads.has_files:
             self._seen = self._news
             return
         self._next_look = time.monotonic() + PAUSE
@@ -104,10 +104,14 @@ class UploadThread:
 
     def _patience(self) -> float:
         """Return when to look again where nothing was to be done: soon while something may still be said or tried."""
-        return PAUSE if self._uploads.delayed or self._uploads.has_younger_than(self._announced) else PAUSE_AFTER_FAILURE
+        is_new = self._uploads.has_younger_than(max(self._announced, GRACE + PAUSE))
+        return PAUSE if self._uploads.delayed or is_new else PAUSE_AFTER_FAILURE
 
     def close(self) -> None:
-        """Leave after the file in hand."""
+        """Leave after the small files in hand: see `Uploads.stop`.
+
+        Nothing is on its way any more when this returns: the next worker of the spool may store a newer artifact at the same path.
+        """
         self._uploads.stop()
         if self._thread is not None:
-            self._thread.join(LAST_FILE)
+            self._thread.join()

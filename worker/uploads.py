@@ -10,8 +10,9 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,24 +24,35 @@ from flightlog.schema.artifact_paths import check_artifact_file
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import ArtifactDamaged, InvalidParameter
 from flightlog.schema.fold import ArtifactState
-from flightlog.schema.names import SNAPSHOTS
+from flightlog.schema.names import SNAPSHOTS, STORING
 from flightlog.stores.artifacts import local_root, open_artifacts
-from flightlog.stores.artifacts.base import may_pass
+from flightlog.stores.artifacts.base import Told, may_pass
 from flightlog.stores.artifacts.checksums import sha256_of
 from flightlog.stores.artifacts.partial import written_whole
-from flightlog.stores.artifacts.s3 import MEMO
+from flightlog.stores.artifacts.s3 import MEMO, abandon_upload
 from flightlog.stores.base import Gap, Outcome, PendingArtifact
+from flightlog.worker.leftovers import Leftovers
 from flightlog.worker.logged_artifacts import Known, Replacements, logged_in
 from flightlog.worker.pauses import Pauses
 
 log = logging.getLogger("flightlog.worker")
 
 MAX_REASON = 2000
+GRACE = 5.0
+"""Seconds that the start of a run may come later than its first artifact, by another process, without a word to anybody."""
+MARK = 2.0
+"""Seconds between two signs that artifacts are being stored."""
 THREADS = 16
 """So many artifacts go to places in the network at a time."""
+LARGE = 8 << 20
+"""Bytes up to which an artifact that is on its way is stored before a worker leaves."""
 TOLD_AT, TOLD_AFTER = 500, 0.5
 """So many outcomes, or after so many seconds, are told in one transaction."""
 _SNAPSHOT = re.compile(r"[0-9a-f]{32}")
+
+
+class Stopped(Exception):
+    """A file that was on its way is left for the next worker, because this one is told to leave."""
 
 
 class Pending(Protocol):
@@ -52,6 +64,12 @@ class Pending(Protocol):
     def pending_snapshots(self, snapshots: Collection[str]) -> list[PendingArtifact]:
         """See `Sink.pending_snapshots`."""
 
+    def homeless_snapshots(self, snapshots: Collection[str]) -> dict[str, str]:
+        """See `Sink.homeless_snapshots`."""
+
+    def unwanted_snapshots(self, snapshots: Collection[str]) -> set[str]:
+        """See `Sink.unwanted_snapshots`; what is not known yet is not returned."""
+
     def settle_artifacts(self, outcomes: Sequence[Outcome]) -> None:
         """See `Sink.settle_artifacts`."""
 
@@ -59,10 +77,16 @@ class Pending(Protocol):
 class Uploads:
     """Stores what the sink says is pending and this spool holds a snapshot of. A failure concerns only its own artifact."""
 
-    def __init__(self, spool: Path, sink: Pending, known: Known | None = None) -> None:
-        """`known` tells of snapshots that nobody wants any more, because newer artifacts came at their paths; None: they stay."""
-        self._folder = spool / SNAPSHOTS
+    def __init__(self, spool: Path, sink: Pending, known: Known | None = None, told: Told | None = None) -> None:
+        """`known` tells of snapshots that nobody wants any more, because newer artifacts came at their paths; None: they stay.
+
+        `told` hears of how many more artifacts something became.
+        """
+        self._told = told
+        self._spool, self._folder = spool, spool / SNAPSHOTS
         self._sink = sink
+        self._leftovers = Leftovers(spool, sink.unwanted_snapshots)
+        self._marked = 0.0
         self._replacements = None if known is None else Replacements(known)
         self._stopping = False
         self._pauses = Pauses()
@@ -89,9 +113,44 @@ class Uploads:
 
     def store_waiting(self) -> int:
         """See `run`; return how many artifacts something became of, 0 when told to leave."""
-        snapshots = [] if self._stopping else self.snapshots()
+        if self._stopping or not self.has_files:
+            return 0
+        snapshots = self.snapshots()
         waiting = self._sink.pending_snapshots(snapshots) if snapshots else []
-        return self._store_all(waiting)
+        told = self._store_all(waiting)
+        if not told and not self._stopping:
+            self._see_to_others(set(snapshots) - {artifact.snapshot for _, _, artifact in waiting})
+        return told
+
+    def _see_to_others(self, snapshots: Collection[str]) -> None:
+        """Say of snapshots that do not wait to be stored why they cannot be, and delete what is of no use."""
+        for name in filter(_SNAPSHOT.fullmatch, sorted(self._noted - set(snapshots))):
+            memo = self._folder / f"{name}{MEMO}"
+            if memo.exists() and not (self._folder / name).exists():
+                self._abandon(memo)
+        unsaid = [name for name in snapshots if name not in self._noted and time.time() - self._made(name) > GRACE]
+        for name, run_id in self._sink.homeless_snapshots(unsaid).items() if unsaid else ():
+            self._note(
+                name, ArtifactNote("pending", f"nobody has started the run {run_id}, as far as the store knows; is its id right?", 0)
+            )
+        self._leftovers.look()
+
+    def _abandon(self, memo: Path) -> None:
+        """Have an upload aborted whose artifact was replaced before it was whole. It is tried once: see `multipart.STALE`."""
+        try:
+            abandon_upload(memo)
+        except Exception as error:  # noqa: BLE001 - whatever is missing here now, artifacts matter more
+            log.warning("the unfinished upload that %s remembers cannot be aborted: %s", memo, error)
+            memo.unlink(missing_ok=True)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether anything lies in the spool's folder of snapshots."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return next(entries, None) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def snapshots(self) -> list[str]:
         """Return the names of the snapshots that lie in the spool now."""
@@ -115,8 +174,20 @@ class Uploads:
         return self._pauses.longest() if self.delayed else 0.0
 
     def stop(self) -> None:
-        """Leave after the artifacts in hand."""
+        """Leave after the small artifacts in hand; what has come of a large one in parts is not sent again. Safe in a signal handler."""
         self._stopping = True
+
+    def mark(self) -> None:
+        """Tell whoever waits for an artifact that a worker is storing some."""
+        if time.monotonic() - self._marked > MARK:
+            self._marked = time.monotonic()
+            with suppress(OSError):  # such as that of a full disk: then whoever waits hears sooner that it takes long
+                (self._spool / STORING).touch()
+
+    def _go_on(self, _: int) -> None:
+        if self._stopping:
+            raise Stopped
+        self.mark()
 
     def sweep(self) -> None:
         """Look at all pending artifacts, also at those without a snapshot here: some were stored just before a crash, some never can be.
@@ -128,6 +199,8 @@ class Uploads:
         while not self._stopping and (page := self._sink.pending_artifacts(after=last)):
             self._store_all(page)
             last = page[-1]
+        if not self._stopping:
+            self._see_to_others(self.snapshots())
 
     def drop_replaced(self, items: Sequence[Block | Gap]) -> None:
         """Delete the snapshots of artifacts that were logged anew at their paths before they were stored."""
@@ -146,22 +219,23 @@ class Uploads:
         self.is_storing = bool(wanted)
         telling = _Telling(self._tell)
         try:
-            for outcome in self._outcomes(wanted):
-                telling.add(outcome)
+            with closing(self._outcomes(wanted)) as outcomes:  # when telling fails, the threads have ended before anybody hears of it
+                for outcome in outcomes:
+                    telling.add(outcome)
             telling.flush()
         finally:
             self.is_storing = False
         return telling.told
 
-    def _outcomes(self, items: Sequence[PendingArtifact]) -> Iterator[Outcome]:
+    def _outcomes(self, items: Sequence[PendingArtifact]) -> Generator[Outcome]:
         """Yield what became of artifacts, as it becomes known; nothing for one that is not ours."""
         near = [item for item in items if _is_near(item[1])]
-        yield from _found(self._outcome(item) for item in near)
+        yield from (outcome for item in near if (outcome := self._outcome(item)) is not None)
         far = [item for item in items if not _is_near(item[1])]
         if far:
-            yield from _found(self._in_threads(far))
+            yield from self._in_threads(far)
 
-    def _in_threads(self, items: Sequence[PendingArtifact]) -> Iterator[Outcome | None]:
+    def _in_threads(self, items: Sequence[PendingArtifact]) -> Generator[Outcome]:
         """Yield the outcomes of threads that take one artifact after the other: a task for each would cost as much as the rest."""
         left, outcomes = iter(items), SimpleQueue[Outcome | None]()
         threads = min(THREADS, len(items))
@@ -169,7 +243,11 @@ class Uploads:
             work = [pool.submit(self._take, left, outcomes) for _ in range(threads)]
             try:
                 for _ in items:
-                    yield outcomes.get()
+                    if (outcome := outcomes.get()) is not None:
+                        yield outcome
+            except KeyboardInterrupt:
+                self.stop()
+                raise
             finally:
                 for _ in left:
                     pass  # who is told of outcomes has failed: the others are left for later
@@ -190,6 +268,12 @@ class Uploads:
             return None
         try:
             stored = self._store(item)
+        except Stopped:
+            return None
+        except FileNotFoundError as error:
+            if not self._is_here(artifact.snapshot):  # a newer artifact has come at the path meanwhile
+                return None
+            return self._failure(run_id, _place(uri), artifact, error)
         except Exception as error:  # noqa: BLE001 - whatever a store of artifacts raises is this artifact's failure, and is kept
             return self._failure(run_id, _place(uri), artifact, error)
         if stored is None:
@@ -206,8 +290,10 @@ class Uploads:
         snapshot = self._folder / artifact.snapshot
         if not snapshot.is_file():
             return None
-        sha256 = _checked(snapshot, artifact)
-        repository.put(snapshot, path, sha256)
+        self.mark()
+        told = self._go_on if artifact.size > LARGE else None
+        sha256 = _checked(snapshot, artifact, told)
+        repository.put(snapshot, path, sha256, told)
         return replace(artifact, sha256=sha256)
 
     def _failure(self, run_id: str, place: str, artifact: ArtifactState, error: Exception) -> Outcome:
@@ -237,6 +323,8 @@ class Uploads:
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
         self._sink.settle_artifacts(outcomes)
         self.settled += len(outcomes)
+        if self._told is not None:
+            self._told(len(outcomes))
         for outcome in outcomes:
             if outcome.state == "stored":
                 self._drop(outcome.artifact.snapshot)
@@ -245,8 +333,8 @@ class Uploads:
         path = self._folder / snapshot
         try:
             path.unlink(missing_ok=True)
-            for beside in (note_path(path), path.with_name(f"{snapshot}{MEMO}")) if snapshot in self._noted else ():
-                beside.unlink(missing_ok=True)
+            if snapshot in self._noted:
+                note_path(path).unlink(missing_ok=True)
             self._noted.discard(snapshot)
         except OSError as error:
             log.warning("the snapshot %s of an artifact that is stored cannot be deleted: %s", snapshot, error)
@@ -273,12 +361,12 @@ class _Telling:
             self.told += len(outcomes)
 
 
-def _checked(snapshot: Path, artifact: ArtifactState) -> str:
+def _checked(snapshot: Path, artifact: ArtifactState, told: Told | None) -> str:
     """Return the SHA-256 of a snapshot. Raises `ArtifactDamaged` where it is not what was logged."""
     size = snapshot.stat().st_size
     if size != artifact.size:
         raise ArtifactDamaged(f"the snapshot has {size} bytes, and {artifact.size} were logged: it was changed after that; log it again")
-    sha256 = sha256_of(snapshot)
+    sha256 = sha256_of(snapshot, told)
     if artifact.sha256 not in (None, sha256):
         raise ArtifactDamaged(
             f"the snapshot has the SHA-256 {sha256}, and {artifact.sha256} was logged: it was changed after that; log it again"
@@ -300,7 +388,3 @@ def _is_near(uri: str) -> bool:
         return local_root(uri) is not None
     except ValueError:  # no URI: opening it says so
         return True
-
-
-def _found(outcomes: Iterable[Outcome | None]) -> Iterator[Outcome]:
-    return (outcome for outcome in outcomes if outcome is not None)

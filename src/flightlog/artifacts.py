@@ -110,7 +110,7 @@ class Place:
 
     def download(self, path: str | None = None, destination: str | None = None) -> str:
         """See `download_artifacts`."""
-        return download(self._ready(), path or "", destination, self._checksums(), shown)
+        return download(self._ready(), path or "", destination, self._checksums, shown)
 
     def _ready(self) -> str:
         """Return the URI, once what this process has logged is stored."""

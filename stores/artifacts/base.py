@@ -13,7 +13,7 @@ from typing import Protocol
 from flightlog.schema.entities import FileInfo
 
 Told = Callable[[int], object]
-"""Is told of so many more bytes."""
+"""Is told how many more there are: bytes, as a rule."""
 
 PASSING = frozenset(
     getattr(errno, name)
@@ -35,15 +35,15 @@ def may_pass(error: BaseException) -> bool:
 class ArtifactRepository(Protocol):
     """The files of one run."""
 
-    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """Store a file whole or not at all, replacing one at that path. Threads may do so at the same time.
 
         The source stays, and must not be written to any more: the two may share their content. `sha256` is that of the source, in
         hexadecimal: what is stored is held to it where it is copied. Raises `OSError`, and `ArtifactsUnavailable` where it may go well
-        later.
+        later. `told` hears of the bytes of a large file as they go; what it raises ends the call, with nothing stored.
         """
 
-    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """As `put`, and the source may be written to afterwards."""
 
     def list(self, path: str = "") -> list[FileInfo]:
@@ -51,6 +51,9 @@ class ArtifactRepository(Protocol):
 
     def size(self, path: str) -> int | None:
         """Return a file's size in bytes, None if there is none."""
+
+    def sha256(self, path: str) -> str | None:
+        """Return a file's SHA-256 in hexadecimal, None if there is none. Reads the file, unless its checksum is kept with it."""
 
     def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """Copy a file to a local path, whole or not at all.

@@ -12,10 +12,10 @@ from flightlog.stores.artifacts.base import Told
 CHUNK = 1 << 20
 
 
-def sha256_of(file: Path) -> str:
+def sha256_of(file: Path, told: Told | None = None) -> str:
     """Return the SHA-256 of a file's content."""
     with file.open("rb") as content:
-        return _digest(content)
+        return _digest(content, told=told)
 
 
 def copy_hashed(source: BinaryIO, target: BinaryIO, told: Told | None = None) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
 from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.stores.artifacts.base import Told
-from flightlog.stores.artifacts.checksums import CHUNK, check_sha256, copy_hashed
-from flightlog.stores.artifacts.partial import is_partial, written_whole
+from flightlog.stores.artifacts.checksums import CHUNK, check_sha256, copy_hashed, sha256_of
+from flightlog.stores.artifacts.partial import drop_if_stale, drop_stale, is_partial, written_whole
 
 
 class LocalArtifacts:
@@ -21,7 +22,7 @@ class LocalArtifacts:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.put`. Copies nothing where both are on one file system.
 
         The source stays until whoever gave it has told that it is stored: a process that is killed before finds it again.
@@ -30,17 +31,18 @@ class LocalArtifacts:
             with written_whole(self._place(path)) as partial:
                 os.link(source, partial)
         except OSError:  # another file system, or one without links, or the target cannot be replaced: then the copy says so
-            self.copy(source, path, sha256)
+            self.copy(source, path, sha256, told)
 
-    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.copy`."""
         target = self._place(path)
+        _tidy(target.parent)
         with written_whole(target) as partial:
-            if sha256 is None:
+            if sha256 is None and told is None:
                 shutil.copyfile(source, partial)
             else:
                 with source.open("rb") as reading, partial.open("wb") as writing:
-                    check_sha256(str(source), copy_hashed(reading, writing), sha256)
+                    check_sha256(str(source), copy_hashed(reading, writing, told), sha256)
 
     def list(self, path: str = "") -> list[FileInfo]:
         """See `ArtifactRepository.list`."""
@@ -55,6 +57,11 @@ class LocalArtifacts:
         """See `ArtifactRepository.size`."""
         target = self._inside(path)
         return target.stat().st_size if target.is_file() else None
+
+    def sha256(self, path: str) -> str | None:
+        """See `ArtifactRepository.sha256`."""
+        target = self._inside(path)
+        return sha256_of(target) if target.is_file() else None
 
     def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""
@@ -75,7 +82,7 @@ class LocalArtifacts:
         root, target = self._root.resolve(), self._place(path)
         target.unlink(missing_ok=True)
         folder = target.parent
-        while folder != root.parent.parent and folder.is_dir() and not any(folder.iterdir()):
+        while folder != root.parent.parent and folder.is_dir() and _is_empty(folder):
             folder.rmdir()
             folder = folder.parent
 
@@ -94,6 +101,18 @@ class LocalArtifacts:
         if target != root and root not in target.parents:
             raise InvalidParameter(f"artifact path {path!r} leads out of {root} by a symbolic link, which is not followed")
         return target
+
+
+@lru_cache(maxsize=4096)
+def _tidy(folder: Path) -> None:
+    """Delete what was left half written in a folder, once a process: nobody else ever looks there."""
+    drop_stale(folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in a folder, but for what was left half written, which goes."""
+    with os.scandir(folder) as entries:
+        return all(drop_if_stale(entry) for entry in entries)
 
 
 def _info(entry: os.DirEntry[str], folder: str) -> FileInfo | None:

@@ -25,15 +25,15 @@ class MemoryArtifacts:
         self._place = unquote(uri.partition(":")[2]).strip("/")
         self._files = FILES if files is None else files
 
-    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:  # noqa: ARG002 - it is over at once
         """See `ArtifactRepository.put`."""
         content = source.read_bytes()
         check_sha256(str(source), hashlib.sha256(content).hexdigest(), sha256)
         self._files[self._key(check_artifact_file(path))] = content
 
-    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.copy`."""
-        self.put(source, path, sha256)
+        self.put(source, path, sha256, told)
 
     def list(self, path: str = "") -> list[FileInfo]:
         """See `ArtifactRepository.list`."""
@@ -51,6 +51,11 @@ class MemoryArtifacts:
         """See `ArtifactRepository.size`."""
         content = self._files.get(self._key(check_artifact_path(path)))
         return None if content is None else len(content)
+
+    def sha256(self, path: str) -> str | None:
+        """See `ArtifactRepository.sha256`."""
+        content = self._files.get(self._key(check_artifact_path(path)))
+        return None if content is None else hashlib.sha256(content).hexdigest()
 
     def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""

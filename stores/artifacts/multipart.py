@@ -17,6 +17,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flightlog.stores.artifacts.base import Told
 from flightlog.stores.artifacts.partial import written_whole
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ def may_pass(response: Any) -> bool:  # noqa: ANN401 - boto3's answer
 class Multipart:
     """One upload in parts. What goes wrong is raised as boto3 raises it."""
 
-    def __init__(self, client: S3Client, source: Path, destination: Destination, memo: Path | None) -> None:
-        """`memo` is the file that remembers the upload; None where none may be left."""
+    def __init__(self, client: S3Client, source: Path, destination: Destination, memo: Path | None, told: Told | None = None) -> None:
+        """`memo` is the file that remembers the upload; None where none may be left. `told` is told of each part that has come."""
         self._client, self._source, self._destination, self._memo = client, source, destination, memo
+        self._told = told
         self._checks = client.meta.config.request_checksum_calculation != "when_required"  # type: ignore[attr-defined]  # not in the stubs
         found = source.stat()
         size = max(PART, -(-found.st_size // MAX_PARTS))
@@ -86,32 +88,37 @@ class Multipart:
         self._plan = Plan(destination.bucket, destination.key, found.st_size, found.st_mtime_ns, size, sha256)
 
     def upload(self) -> None:
-        """Send what S3 has not got yet and have it put together."""
+        """Send what S3 has not got yet and have it put together. What S3 forgets meanwhile begins anew, once."""
         upload_id = self._remembered()
         parts = self._arrived(upload_id) if upload_id else None
         if upload_id is None or parts is None:
             upload_id, parts = self._begin(), {}
+        try:
+            self._finish(upload_id, parts)
+        except self._client.exceptions.NoSuchUpload:
+            log.warning("S3 knows the upload of %s no more, and it begins anew", self._plan.key)
+            self._finish(self._begin(), {})
+        self._forget()
+
+    def _finish(self, upload_id: str, parts: dict[int, CompletedPartTypeDef]) -> None:
         try:
             self._send(upload_id, parts)
             self._complete(upload_id, parts)
         except BaseException as error:
             self._give_up(upload_id, error)
             raise
-        self._forget()
 
     def _remembered(self) -> str | None:
         """Return the upload that was begun for the same content; abort one for another."""
         if self._memo is None or not self._memo.is_file():
             return None
-        try:
-            known = json.loads(self._memo.read_text(encoding="utf-8"))
-            upload_id, plan = str(known.pop("upload_id")), Plan(**known)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("what %s remembers of an upload cannot be read, so it begins anew: %s", self._memo, error)
+        known = _read(self._memo)
+        if known is None:
             return None
+        plan, upload_id = known
         if plan == self._plan:
             return upload_id
-        self._abort(plan.bucket, plan.key, upload_id)
+        _abort(self._client, plan.bucket, plan.key, upload_id)
         return None
 
     def _arrived(self, upload_id: str) -> dict[int, CompletedPartTypeDef] | None:
@@ -166,6 +173,8 @@ class Multipart:
         answer = self._client.upload_part(
             Bucket=self._plan.bucket, Key=self._plan.key, UploadId=upload_id, PartNumber=number, Body=body, **self._algorithm()
         )
+        if self._told is not None:
+            self._told(len(body))
         return _completed(number, answer)
 
     def _complete(self, upload_id: str, parts: dict[int, CompletedPartTypeDef]) -> None:
@@ -182,7 +191,7 @@ class Multipart:
 
         is_refused = isinstance(error, ClientError) and not may_pass(error.response)
         if self._memo is None or is_refused or not self._source.exists():
-            self._abort(self._plan.bucket, self._plan.key, upload_id)
+            _abort(self._client, self._plan.bucket, self._plan.key, upload_id)
             self._forget()
 
     def _forget(self) -> None:
@@ -191,7 +200,7 @@ class Multipart:
 
     def _abort_stale(self) -> None:
         for upload_id in self._stale():
-            self._abort(self._plan.bucket, self._plan.key, upload_id)
+            _abort(self._client, self._plan.bucket, self._plan.key, upload_id)
 
     def _stale(self) -> Iterator[str]:
         """Yield the uploads to our key that somebody began long ago. Not everybody may list them, and what cannot be listed stays."""
@@ -207,14 +216,34 @@ class Multipart:
             if item["Key"] == self._plan.key and item["Initiated"] < since:
                 yield item["UploadId"]
 
-    def _abort(self, bucket: str, key: str, upload_id: str) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - an extra
 
-        try:
-            with suppress(self._client.exceptions.NoSuchUpload):
-                self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
-        except (BotoCoreError, ClientError) as error:
-            log.warning("the unfinished upload %s to s3://%s/%s cannot be aborted: %s", upload_id, bucket, key, error)
+def abandon(client: S3Client, memo: Path) -> None:
+    """Abort the upload that a file remembers, and delete the file: nobody will go on with it. What S3 does not do is said in the log."""
+    known = _read(memo)
+    if known is not None:
+        plan, upload_id = known
+        _abort(client, plan.bucket, plan.key, upload_id)
+    memo.unlink(missing_ok=True)
+
+
+def _read(memo: Path) -> tuple[Plan, str] | None:
+    try:
+        known = json.loads(memo.read_text(encoding="utf-8"))
+        upload_id = str(known.pop("upload_id"))
+        return Plan(**known), upload_id
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("what %s remembers of an upload cannot be read: %s", memo, error)
+        return None
+
+
+def _abort(client: S3Client, bucket: str, key: str, upload_id: str) -> None:
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - an extra
+
+    try:
+        with suppress(client.exceptions.NoSuchUpload):
+            client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+    except (BotoCoreError, ClientError) as error:
+        log.warning("the unfinished upload %s to s3://%s/%s cannot be aborted: %s", upload_id, bucket, key, error)
 
 
 def _completed(number: int, part: Any) -> CompletedPartTypeDef:  # noqa: ANN401 - as S3 lists or answers it

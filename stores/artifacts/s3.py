@@ -20,7 +20,7 @@ from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import InvalidParameter, NotFound
 from flightlog.stores.artifacts.base import ArtifactsUnavailable, Told
 from flightlog.stores.artifacts.checksums import check_sha256, copy_hashed, sha256_of
-from flightlog.stores.artifacts.multipart import PART, Destination, Multipart, may_pass
+from flightlog.stores.artifacts.multipart import PART, Destination, Multipart, abandon, may_pass
 from flightlog.stores.artifacts.partial import written_whole
 
 if TYPE_CHECKING:
@@ -49,22 +49,22 @@ class S3Artifacts:
         self._uri, self._bucket, self._prefix = uri, bucket, unquote(prefix).strip("/")
         self._client = client(os.getpid())
 
-    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.put`. A large file appears when its last part has come.
 
         An upload that was cut off goes on where it was, as a file beside the source remembers.
         """
-        self._put(source, path, sha256, source.with_name(f"{source.name}{MEMO}"))
+        self._put(source, path, sha256, source.with_name(f"{source.name}{MEMO}"), told)
 
-    def copy(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def copy(self, source: Path, path: str, sha256: str | None = None, told: Told | None = None) -> None:
         """See `ArtifactRepository.copy`: an upload leaves its source alone."""
-        self._put(source, path, sha256, None)
+        self._put(source, path, sha256, None, told)
 
-    def _put(self, source: Path, path: str, sha256: str | None, memo: Path | None) -> None:
+    def _put(self, source: Path, path: str, sha256: str | None, memo: Path | None, told: Told | None) -> None:
         key, metadata = self._key(check_artifact_file(path)), {SHA256: sha256} if sha256 else {}
         if source.stat().st_size > PART:
             destination = Destination(self._bucket, key, metadata)
-            self._call(lambda: Multipart(self._client, source, destination, memo).upload())
+            self._call(lambda: Multipart(self._client, source, destination, memo, told).upload())
         else:
             content = source.read_bytes()
             self._call(lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=content, Metadata=metadata))
@@ -100,6 +100,20 @@ class S3Artifacts:
             return self._call(lambda: self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"])
         except NotFound:
             return None
+
+    def sha256(self, path: str) -> str | None:
+        """See `ArtifactRepository.sha256`."""
+        key = self._key(check_artifact_path(path))
+        try:
+            return self._call(lambda: self._sha256(key))
+        except NotFound:
+            return None
+
+    def _sha256(self, key: str) -> str:
+        kept = self._client.head_object(Bucket=self._bucket, Key=key)["Metadata"].get(SHA256)
+        if kept is not None:
+            return kept
+        return _stream(self._client.get_object(Bucket=self._bucket, Key=key), Path(os.devnull), None)
 
     def get(self, path: str, target: Path, told: Told | None = None) -> None:
         """See `ArtifactRepository.get`."""
@@ -149,6 +163,11 @@ class S3Artifacts:
 
 MEMO = ".upload"
 """How the name of the file ends that remembers an upload in parts: the source's name with this."""
+
+
+def abandon_upload(memo: Path) -> None:
+    """Abort the upload in parts that a file remembers, and delete the file: its source is gone. What S3 does not do is said in the log."""
+    abandon(client(os.getpid()), memo)
 
 
 def _stream(answer: GetObjectOutputTypeDef, target: Path, told: Told | None) -> str:

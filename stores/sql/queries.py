@@ -262,6 +262,19 @@ def pending_snapshots(connection: Connection, snapshots: Collection[str]) -> lis
     return [(row[0], row[1], artifact_of(row[2:])) for row in fetch(connection, _pending(), artifacts.c.snapshot, sorted(snapshots))]
 
 
+def homeless_snapshots(connection: Connection, snapshots: Collection[str]) -> dict[str, str]:
+    """Return those of the snapshots whose artifacts wait for their run to be started, each with the run's id."""
+    query = select(artifacts.c.snapshot, runs.c.run_id).join_from(artifacts, runs)
+    query = query.where(artifacts.c.state == "pending", runs.c.artifact_uri.is_(None))
+    return {row.snapshot: row.run_id for row in fetch(connection, query, artifacts.c.snapshot, sorted(snapshots))}
+
+
+def unnamed_snapshots(connection: Connection, snapshots: Collection[str]) -> set[str]:
+    """Return those of the snapshots that no artifact which waits or failed names."""
+    query = select(artifacts.c.snapshot).where(artifacts.c.state.in_(("pending", "failed")))
+    return set(snapshots) - {row.snapshot for row in fetch(connection, query, artifacts.c.snapshot, sorted(snapshots))}
+
+
 def _pending() -> Select[Any]:
     query = select(runs.c.run_id, runs.c.artifact_uri, *ARTIFACT_COLUMNS).join_from(artifacts, runs)
     return query.where(artifacts.c.state == "pending", runs.c.artifact_uri.is_not(None))

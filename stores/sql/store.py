@@ -37,7 +37,7 @@ from flightlog.stores.base import (
     Tombstone,
     WriterKey,
 )
-from flightlog.stores.batches import after_positions, experiment_of, lost_block
+from flightlog.stores.batches import after_positions, experiment_of, lost_block, without_named
 from flightlog.stores.purging import portions
 from flightlog.stores.replay import Tell
 from flightlog.stores.run_columns import RunColumns
@@ -86,6 +86,17 @@ class SqlStore:
         """See `Sink.pending_snapshots`."""
         with reading(self._engine) as connection:
             return queries.pending_snapshots(connection, snapshots)
+
+    def homeless_snapshots(self, snapshots: Collection[str]) -> dict[str, str]:
+        """See `Sink.homeless_snapshots`."""
+        with reading(self._engine) as connection:
+            return queries.homeless_snapshots(connection, snapshots)
+
+    def unwanted_snapshots(self, snapshots: Collection[str]) -> set[str]:
+        """See `Sink.unwanted_snapshots`."""
+        with reading(self._engine) as connection:
+            unnamed = queries.unnamed_snapshots(connection, snapshots)
+            return without_named(unnamed, ledger.letters(connection, None, None)) if unnamed else unnamed
 
     def settle_artifact(self, run_id: str, artifact: ArtifactState, state: str, reason: str | None = None) -> None:
         """See `Sink.settle_artifact`."""

@@ -28,7 +28,7 @@ HOSTILE = [
     "a\0b",
 ]
 """Paths that lead out of a run's artifacts here or on some other machine."""
-CALLS = ("put", "copy", "list", "size", "get", "delete")
+CALLS = ("put", "copy", "list", "size", "sha256", "get", "delete")
 
 
 class ArtifactContract:
@@ -57,6 +57,12 @@ class ArtifactContract:
         with pytest.raises(NotFound):
             repository.get("nothing", tmp_path / "folder" / "a.txt")
         assert not list(tmp_path.glob("folder/*"))
+
+    def test_a_checksum_is_that_of_the_content_whether_it_was_given_or_not(self, repository: ArtifactRepository, source: Path) -> None:
+        sha256 = hashlib.sha256(b"content").hexdigest()
+        repository.copy(source, "plain")
+        repository.put(source, "given", sha256)
+        assert [repository.sha256(path) for path in ("plain", "given", "nothing")] == [sha256, sha256, None]
 
     def test_a_file_is_no_folder(self, repository: ArtifactRepository, source: Path) -> None:
         repository.copy(source, "a.txt")

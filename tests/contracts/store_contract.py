@@ -675,6 +675,17 @@ class StoreContract(ABC):
         assert [(run_id, uri, item.path) for run_id, uri, item in found] == [(RUN, "/artifacts", "b")]
         assert store.pending_snapshots([]) == []
 
+    def test_snapshots_are_of_use_as_long_as_an_artifact_that_is_not_stored_or_a_dead_letter_names_them(self, store: Store) -> None:
+        facts = [artifact("waits", time=1000), artifact("failed", time=2000), artifact("stored", time=3000), artifact("new", time=4000)]
+        store.apply([block(RUN, started(), *facts, artifact("new", time=5000)), block(OTHER_RUN, artifact("homeless", time=6000))])
+        for item, state in [(item, item.path) for _, _, item in store.pending_artifacts() if item.path in ("failed", "stored")]:
+            store.settle_artifact(RUN, item, state)
+        store.apply([Gap(RUN, OTHER_WRITER, 0, 1, "refused", "because", b"it names snapshot-7000")])
+        names = {f"snapshot-{number}000" for number in range(1, 9)}
+        assert store.unwanted_snapshots(names) == {"snapshot-3000", "snapshot-4000", "snapshot-8000"}
+        assert store.homeless_snapshots(names) == {"snapshot-6000": OTHER_RUN}
+        assert (store.unwanted_snapshots([]), store.homeless_snapshots([])) == (set(), {})
+
     def test_many_artifacts_are_settled_at_once_with_their_checksums(self, store: Store) -> None:
         store.apply([block(RUN, started(), *map(artifact, "abc")), block(OTHER_RUN, started(), artifact("d"))])
         pending = {item.path: (run_id, item) for run_id, _, item in store.pending_artifacts()}

@@ -19,6 +19,7 @@ from flightlog.artifacts import shown, split_uri
 from flightlog.producer.context import context
 from flightlog.schema.errors import ArtifactDamaged, FlightlogException, InvalidParameter, NotCommitted, NotFound
 from flightlog.schema.names import SNAPSHOTS
+from flightlog.stores.artifacts.local import LocalArtifacts
 
 TEXT = hashlib.sha256(b"text").hexdigest()
 
@@ -176,6 +177,23 @@ def test_a_stored_file_that_was_changed_is_not_taken_for_what_was_logged() -> No
         flightlog.MlflowClient().download_artifacts(run.info.run_id, "")
 
 
+def test_an_artifact_that_is_replaced_while_it_is_fetched_is_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    with flightlog.start_run() as run:
+        flightlog.log_text("text", "a.txt")
+    get = LocalArtifacts.get
+    replaced: list[str] = []
+
+    def replace_and_get(self: LocalArtifacts, path: str, target: Path, told: Any = None) -> None:
+        if not replaced:
+            replaced.append(path)
+            flightlog.MlflowClient().log_text(run.info.run_id, "newer", "a.txt")
+            assert context.producer.settle_artifacts(30)
+        get(self, path, target, told)
+
+    monkeypatch.setattr(LocalArtifacts, "get", replace_and_get)
+    assert flightlog.artifacts.load_text(f"runs:/{run.info.run_id}/a.txt") == "newer"
+
+
 class TestArtifactLocation:
     def test_it_counts_in_every_process_that_names_the_experiment(self, tmp_path: Path) -> None:
         place = tmp_path / "elsewhere"
@@ -319,3 +337,25 @@ def test_a_newer_artifact_at_a_path_replaces_one_that_still_waits(
     assert flightlog.artifacts.load_text(f"runs:/{run.info.run_id}/a.txt") == "49"
     assert _snapshots() == []
     assert caplog.records == []
+
+
+def test_a_synchronous_call_for_a_run_that_nobody_has_started_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    unknown, began = "f" * 32, time.monotonic()
+    with pytest.raises(NotCommitted, match=f"'a.txt' is not stored yet: nobody has started the run {unknown}"):
+        flightlog.log_artifact(tmp_path / "a.txt", run_id=unknown, synchronous=True)
+    assert time.monotonic() - began < 20
+
+
+def test_a_synchronous_call_of_which_no_worker_says_anything_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLIGHTLOG_SYNC_TIMEOUT", "2")
+    monkeypatch.setattr("flightlog.producer.awaited.SIGN", 1.0)
+    (tmp_path / "a.txt").write_text("text")
+    operation = flightlog.log_artifact(tmp_path / "a.txt", run_id="f" * 32, synchronous=False)
+    assert operation is not None
+    [snapshot] = (context.location.spool / SNAPSHOTS).iterdir()
+    os.utime(snapshot, (time.time() + 60, time.time() + 60))  # the start of the run may still come
+    assert context.producer.settle(30)
+    with pytest.raises(NotCommitted, match=r"'a.txt' is not stored yet, and nothing was heard of it for 2 s"):
+        operation.wait()
+    snapshot.unlink()

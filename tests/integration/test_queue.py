@@ -83,6 +83,8 @@ def test_a_store_that_is_away_leaves_few_failed_jobs_and_no_event(fleet: Fleet) 
     assert failed.count <= 10  # two shards, which rest for 1, 2, 4 and 8 seconds; called each second, they would leave sixteen and more
     blocked.unlink()
     wait_until(lambda: fleet.arrived(run_id) == 2000, "all points have arrived")
+    with fleet.store() as store:
+        wait_until(lambda: [item.state for item in store.artifacts(run_id)] == ["stored"], "the artifact is stored")
     wait_until(lambda: not fleet.segments, "the journals are freed")
 
 

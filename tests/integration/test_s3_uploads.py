@@ -18,13 +18,17 @@ import boto3
 import pytest
 
 import flightlog
+from contracts.facts import RUN, block, started
 from flightlog.__main__ import main
 from flightlog.producer.context import context
 from flightlog.schema.errors import ArtifactDamaged, FlightlogException
+from flightlog.schema.events import ArtifactLogged
 from flightlog.schema.names import SNAPSHOTS
 from flightlog.stores.artifacts import multipart, open_artifacts, s3
 from flightlog.stores.artifacts.base import ArtifactsUnavailable
 from flightlog.stores.artifacts.multipart import PART
+from flightlog.stores.memory import MemoryStore
+from flightlog.worker.uploads import Uploads
 from services import S3Server
 
 PATIENCE = 60.0
@@ -107,6 +111,46 @@ def test_after_a_worker_was_killed_only_the_parts_that_are_missing_go_again(
     assert Path(fetched).read_bytes() == content
 
 
+TOLD_TO_LEAVE_AFTER_THREE_PARTS = """
+import itertools, os, signal, sys, time
+from flightlog.__main__ import main
+from flightlog.stores.artifacts.multipart import Multipart
+
+begun, send = itertools.count(), Multipart._send_part
+
+def send_part(*given):
+    if next(begun) == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    return send(*given)
+
+Multipart._send_part = send_part
+main(sys.argv[1:])
+"""
+
+
+def test_a_worker_that_is_told_to_leave_gives_up_between_two_parts_and_the_next_goes_on(
+    bucket: str, s3_client: Any, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLIGHTLOG_ARTIFACT_ROOT", bucket)
+    monkeypatch.setenv("FLIGHTLOG_START_WORKER", "false")
+    (tmp_path / "model.bin").write_bytes(bytes(20 * PART))
+    with flightlog.start_run() as run:
+        flightlog.log_artifact(tmp_path / "model.bin")
+    spool, uri = str(context.location.spool), context.location.tracking_uri
+    command = [sys.executable, "-c", TOLD_TO_LEAVE_AFTER_THREE_PARTS, "worker", "--spool", spool, "--tracking-uri", uri]
+    assert subprocess.run(command, stderr=subprocess.DEVNULL, timeout=PATIENCE, check=False).returncode == 0
+    arrived = _parts(s3_client)
+    assert 3 <= len(arrived) < 20
+    assert flightlog.MlflowClient().artifact_states(run.info.run_id)[0].state == "pending"
+    log = s3_server.folder / "server.log"
+    before = log.stat().st_size
+    assert _worker("--idle", "0.5").wait(PATIENCE) == 0
+    sent = {int(number) for number in re.findall(r"PUT \S*[?&]partNumber=(\d+)\S* HTTP/1.1\" 200", log.read_text()[before:])}
+    assert sent == set(range(1, 21)) - arrived
+    assert flightlog.MlflowClient().artifact_states(run.info.run_id)[0].state == "stored"
+
+
 def _put_partly(uri: str, source: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     """Begin an upload of a file of three parts, which ends at the second."""
     send = multipart.Multipart._send_part
@@ -149,6 +193,50 @@ def test_an_upload_that_s3_has_forgotten_begins_anew(bucket: str, s3_client: Any
     s3_client.abort_multipart_upload(Bucket="flights", Key=upload["Key"], UploadId=upload["UploadId"])
     open_artifacts(bucket).put(source, "large.bin")
     assert open_artifacts(bucket).size("large.bin") == 2 * PART + 1
+
+
+@pytest.mark.parametrize("moment", ["_send_part", "_complete"])
+def test_an_upload_that_s3_forgets_while_it_goes_on_begins_anew(
+    bucket: str, s3_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    source = tmp_path / "large.bin"
+    source.write_bytes(bytes(2 * PART + 1))
+    true = getattr(multipart.Multipart, moment)
+    aborted: list[str] = []
+
+    def forgotten(self: multipart.Multipart, upload_id: str, *given: Any) -> Any:
+        if not aborted:
+            aborted.append(upload_id)
+            s3_client.abort_multipart_upload(Bucket="flights", Key="some/prefix/large.bin", UploadId=upload_id)
+            raise self._client.exceptions.NoSuchUpload({"Error": {"Code": "NoSuchUpload"}}, "UploadPart")  # the server says 500 instead
+        return true(self, upload_id, *given)
+
+    monkeypatch.setattr(multipart.Multipart, moment, forgotten)
+    open_artifacts(bucket).put(source, "large.bin")
+    assert open_artifacts(bucket).size("large.bin") == 2 * PART + 1
+    assert s3_client.list_multipart_uploads(Bucket="flights").get("Uploads", []) == []
+    assert [path.name for path in tmp_path.glob("large.bin*")] == ["large.bin"]
+
+
+def test_the_upload_of_an_artifact_that_a_newer_one_replaced_is_aborted_and_forgotten(
+    bucket: str, s3_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, store = tmp_path / SNAPSHOTS, MemoryStore()
+    folder.mkdir()
+    older, newer = (
+        ArtifactLogged(time=1, path="large.bin", size=size, snapshot=name * 32) for size, name in ((2 * PART + 1, "a"), (5, "b"))
+    )
+    for event in (older, newer):
+        (folder / event.snapshot).write_bytes(bytes(event.size))
+    _put_partly(bucket, folder / older.snapshot, monkeypatch, OSError("cut off"))
+    blocks = [block(RUN, started(artifact_uri=bucket), older, newer)]
+    store.apply(blocks)
+    uploads = Uploads(tmp_path, store, store)
+    uploads.run(blocks)
+    uploads.run()
+    assert s3_client.list_multipart_uploads(Bucket="flights").get("Uploads", []) == []
+    assert list(folder.iterdir()) == []
+    assert open_artifacts(bucket).size("large.bin") == 5
 
 
 def test_an_upload_that_is_refused_is_aborted_and_so_is_one_that_nobody_can_go_on_with(

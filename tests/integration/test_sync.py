@@ -197,6 +197,33 @@ def test_uris_of_artifacts_stay_where_they_are_asked_to(is_filed: bool, capsys: 
     assert not Path(TARGET, "artifacts").exists()
 
 
+@pytest.mark.parametrize("options", [[], ["--keep-artifact-uris"]], ids=["the target's own place", "the place of the folder's runs"])
+def test_another_file_of_the_same_size_is_not_taken_for_an_artifact(options: list[str], capsys: Captured) -> None:
+    run_id = log_run()
+    for snapshot in OFFLINE.glob("journal*/artifacts/*"):
+        snapshot.unlink()
+    assert sync(capsys, str(OFFLINE), "--to", TARGET, *options, code=exits.PROBLEMS)["artifacts_missing"] == 1
+    place = Path(shown(capsys, run_id)["info"]["artifact_uri"], "notes", "a.txt")
+    place.parent.mkdir(parents=True)
+    place.write_text("fake")
+    assert sync(capsys, str(OFFLINE), "--to", TARGET, *options, code=exits.PROBLEMS)["artifacts_missing"] == 1
+    place.write_text("text")
+    assert sync(capsys, str(OFFLINE), "--to", TARGET, *options)["artifacts"] == 1
+
+
+@pytest.mark.parametrize("arguments", [[str(OFFLINE), "--to", TARGET], ["--tracking-uri", str(OFFLINE)]], ids=["folders", "own spool"])
+def test_whoever_watches_sees_how_many_artifacts_are_stored(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log_run()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "400")
+    assert main(["sync", *arguments]) == 0
+    shown = capfd.readouterr().err
+    assert " events" in shown
+    assert "1 artifacts" in shown
+
+
 def test_artifacts_go_where_the_command_says(capsys: Captured, tmp_path: Path) -> None:
     run_id = log_run()
     sync(capsys, str(OFFLINE), "--to", f"sqlite:///{tmp_path / 'a.db'}", "--artifact-root", "shelf")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from process.scripts import NO_WORKER, Flight, assert_unbroken, run, wait_until
+from flightlog.worker.spool import spool_lock
+from process.scripts import NO_WORKER, Flight, Script, assert_unbroken, run, wait_until
 
 LOG = """
 import flightlog
@@ -60,3 +62,42 @@ def test_a_second_worker_leaves_the_spool_to_the_first(flight: Flight) -> None:
     assert first.poll() is None
     first.terminate()
     assert first.wait(20) == 0
+
+
+SLOW_WORKER = """
+import sys
+import time
+from pathlib import Path
+from flightlog.stores.artifacts.local import LocalArtifacts
+from flightlog.worker import main, uploads
+
+put = LocalArtifacts.put
+
+
+def put_slowly(self, source, path, *given):
+    print("ready", flush=True)
+    time.sleep(3)
+    put(self, source, path, *given)
+
+
+LocalArtifacts.put = put_slowly
+uploads._is_near = lambda uri: False
+main.main(sys.argv[1:])
+"""
+
+
+def test_the_spool_belongs_to_a_worker_until_nothing_of_it_is_on_its_way_any_more(flight: Flight) -> None:
+    run("import flightlog\nwith flightlog.start_run():\n    flightlog.log_text('text', 'a.txt')", **NO_WORKER)
+    spool = str(flight.location.spool)
+    with Script(SLOW_WORKER, "--spool", spool, "--tracking-uri", flight.location.tracking_uri, "--idle", "60") as worker:
+        worker.wait_for_line()
+        worker.send(signal.SIGTERM)
+        wait_until(lambda: _is_free(flight), "the worker lets go of the spool")
+        uri = flight.only_run().info.artifact_uri
+        assert uri is not None
+        assert (Path(uri) / "a.txt").read_text() == "text"
+
+
+def _is_free(flight: Flight) -> bool:
+    with spool_lock(flight.location) as mine:
+        return mine

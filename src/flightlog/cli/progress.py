@@ -31,24 +31,35 @@ class Meter(Protocol):
 class _Rate(ProgressColumn):
     """What was done so far, and how much of it in a second."""
 
-    def __init__(self, noun: str) -> None:
-        super().__init__()
-        self._noun = noun
-
     def render(self, task: Task) -> Text:
         """Return such as "1,000,000 events, 500,000/s"."""
         rate = f", {task.speed:,.0f}/s" if task.speed else ""
-        return Text(f"{task.completed:,.0f} {self._noun}{rate}")
+        return Text(f"{task.completed:,.0f} {task.fields['noun']}{rate}")
+
+
+class Line:
+    """A line that counts, and can have others below it. Threads may share it."""
+
+    def __init__(self, progress: Progress, description: str, noun: str, *, visible: bool = True) -> None:
+        self._progress, self._description = progress, description
+        self._task = progress.add_task(description, total=None, visible=visible, noun=noun)
+
+    def __call__(self, done: int, /) -> None:
+        """Count so many more."""
+        self._progress.update(self._task, advance=done, visible=True)
+
+    def below(self, noun: str) -> Line:
+        """Return another line, which is shown once it has something to count."""
+        return Line(self._progress, self._description, noun, visible=False)
 
 
 @contextmanager
-def shown(description: str, noun: str, *, quiet: bool = False) -> Iterator[Meter]:
+def shown(description: str, noun: str, *, quiet: bool = False) -> Iterator[Line]:
     """Show a line while the block runs, with a count of what it is told and the rate. Only on a terminal, and not when `quiet`."""
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), _Rate(noun), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), _Rate(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda done: progress.advance(task, done)
+        yield Line(progress, description, noun)
 
 
 @contextmanager

@@ -51,14 +51,15 @@ def sync(
     target = _target(folders or [], to, tracking_uri, artifact_root, final)
     started = time.monotonic()
     with progress.shown(f"to {_where(target)}", "events", quiet=as_json) as watch:
+        stored = watch.below("artifacts")
         if folders:
             with closing(open_store(target.database_url)) as store:
-                synced = sync_copies(folders, target, store, final=final, rehome=not keep_artifact_uris, watch=watch)
+                synced = sync_copies(folders, target, store, final=final, rehome=not keep_artifact_uris, watch=watch, stored=stored)
         elif target.queue_uri is not None:
-            synced = sync_through_queue(target, watch)
+            synced = sync_through_queue(target, watch, stored)
         else:
             with closing(open_store(target.database_url)) as store:
-                synced = sync_spool(target, store, watch)
+                synced = sync_spool(target, store, watch, stored)
     _report(synced, target, time.monotonic() - started, as_json)
     if not synced.is_complete:
         raise typer.Exit(exits.PROBLEMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from flightlog.stores.artifacts.base import ArtifactRepository, ArtifactsUnavail
 from flightlog.stores.artifacts.download import download
 from flightlog.stores.artifacts.local import LocalArtifacts
 from flightlog.stores.artifacts.memory import MemoryArtifacts
+from flightlog.stores.artifacts.partial import STALE
 from flightlog.stores.artifacts.removal import all_files
 
 
@@ -112,6 +114,27 @@ def test_a_copy_that_is_not_what_was_logged_is_not_stored(root: Path, tmp_path: 
         assert repository.size("b.txt") is None
 
 
+def _left_half_written(folder: Path, digit: str, age: float) -> Path:
+    path = folder / f".flightlog-{digit * 32}.partial"
+    path.touch()
+    os.utime(path, (time.time() - age, time.time() - age))
+    return path
+
+
+def test_what_a_killed_process_left_half_written_goes_when_somebody_copies_there(root: Path, tmp_path: Path) -> None:
+    stale, fresh = _left_half_written(root, "0", STALE + 60), _left_half_written(root, "1", STALE - 60)
+    LocalArtifacts(root).copy(tmp_path / "secret" / "key", "b.txt")
+    assert (stale.exists(), fresh.exists()) == (False, True)
+
+
+def test_what_was_left_half_written_keeps_no_folder_of_a_run_that_is_purged(tmp_path: Path) -> None:
+    root = tmp_path / "7" / "run" / "artifacts"
+    _logged(root, notes_a="text")
+    _left_half_written(root / "notes", "0", STALE + 60)
+    LocalArtifacts(root).delete("notes/a")
+    assert not (tmp_path / "7" / "run").exists()
+
+
 def test_repositories_are_chosen_by_uri(tmp_path: Path) -> None:
     assert isinstance(open_artifacts(str(tmp_path)), LocalArtifacts)
     assert isinstance(open_artifacts("memory:runs"), MemoryArtifacts)
@@ -173,7 +196,7 @@ def test_a_folder_of_which_one_file_is_damaged_leaves_nothing(tmp_path: Path) ->
     root = _logged(tmp_path / "root", model_a="1", model_b="changed")
     sums = {f"model/{name}": hashlib.sha256(content).hexdigest() for name, content in (("a", b"1"), ("b", b"2"))}
     with pytest.raises(ArtifactDamaged, match="model/b"):
-        download(str(root), "model", tmp_path / "target", sums)
+        download(str(root), "model", tmp_path / "target", lambda: sums)
     assert list((tmp_path / "target").iterdir()) == []
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import threading
+import time
 from pathlib import Path
 
 import msgpack
 import pytest
 
 from contracts.facts import OTHER_WRITER, block, started
+from flightlog.schema.artifact_notes import read_note
 from flightlog.schema.events import ArtifactLogged
 from flightlog.schema.names import SNAPSHOTS, UPLOADS
 from flightlog.stores.memory import MemoryStore
@@ -18,7 +21,7 @@ from flightlog.worker.queued_artifacts import Announcements, QueuedArtifacts
 from flightlog.worker.sources.spool import SpoolSource
 from flightlog.worker.streams import Streams
 from flightlog.worker.upload_thread import UploadThread
-from flightlog.worker.uploads import Uploads
+from flightlog.worker.uploads import GRACE, Uploads
 from journals import RUN
 from queues import SNAPSHOT, log_artifact
 
@@ -133,6 +136,61 @@ def test_a_snapshot_that_a_newer_artifact_replaced_is_withdrawn_and_dropped(
     assert uploads.store_waiting() == 1
     assert (tmp_path / "root" / "a.txt").read_text() == names[2]
     assert (uploads.snapshots(), streams.redis.hlen(UPLOADS)) == ([], 0)
+
+
+def test_a_shipper_says_that_nobody_has_started_the_run_and_stores_its_artifact_once_somebody_has(
+    tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads
+) -> None:
+    snapshot = tmp_path / SNAPSHOTS / SNAPSHOT
+    snapshot.parent.mkdir()
+    snapshot.write_bytes(b"hello")
+    os.utime(snapshot, (time.time() - GRACE - 1, time.time() - GRACE - 1))
+    announcements, logged = Announcements(streams, store), block(RUN, ArtifactLogged(time=1, path="a.txt", size=5, snapshot=SNAPSHOT))
+    store.apply([logged])
+    announcements.run([logged])
+    uploads.run()
+    note = read_note(snapshot)
+    assert note is not None
+    assert f"nobody has started the run {RUN}" in note.reason
+    store.apply([block(RUN, started(artifact_uri=str(tmp_path / "root")), writer=OTHER_WRITER)])
+    announcements.sweep()
+    uploads.run()
+    assert (tmp_path / "root" / "a.txt").read_bytes() == b"hello"
+    assert list(snapshot.parent.iterdir()) == []
+
+
+def test_an_artifact_that_was_replaced_while_it_was_announced_again_is_not_stored_after_the_newer_one(
+    tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older, newer = "b" * 32, "a" * 32
+    (tmp_path / SNAPSHOTS).mkdir()
+    for name in (older, newer):
+        (tmp_path / SNAPSHOTS / name).write_text(name)
+    store.apply([block(RUN, started(artifact_uri=str(tmp_path / "root")), writer=OTHER_WRITER)])
+    logged = [ArtifactLogged(time=1, path="a.txt", size=32, snapshot=name) for name in (older, newer)]
+    store.apply([block(RUN, logged[0])])
+    pages = [store.pending_artifacts(), []]
+    store.apply([block(RUN, logged[1], first=1)])
+    announcements = Announcements(streams, store)
+    announcements.run([block(RUN, logged[1], first=1)])
+    with monkeypatch.context() as late:
+        late.setattr(store, "pending_artifacts", lambda **_: pages.pop(0))
+        announcements.sweep()
+    uploads.run()
+    assert (tmp_path / "root" / "a.txt").read_text() == newer
+    assert (uploads.snapshots(), streams.redis.hlen(UPLOADS)) == ([], 0)
+
+
+def test_an_artifact_that_was_settled_while_it_was_announced_again_is_not_announced_for_ever(
+    tmp_path: Path, store: MemoryStore, streams: Streams, uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_artifact(tmp_path, tmp_path / "root", store, streams)
+    pages = [store.pending_artifacts(), []]
+    uploads.run()
+    _file_notes(tmp_path, store)
+    monkeypatch.setattr(store, "pending_artifacts", lambda **_: pages.pop(0))
+    Announcements(streams, store).sweep()
+    assert streams.redis.hlen(UPLOADS) == 0
 
 
 def test_what_is_tried_again_is_told_and_stays_announced(

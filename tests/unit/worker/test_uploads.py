@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
+import threading
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -11,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from contracts.facts import OTHER_WRITER, RUN, block, started
+from flightlog.producer.awaited import AwaitedArtifacts
 from flightlog.schema.artifact_notes import ArtifactNote, read_note
 from flightlog.schema.errors import StoreUnavailable
 from flightlog.schema.events import ArtifactLogged
-from flightlog.schema.names import SNAPSHOTS
+from flightlog.schema.names import SNAPSHOTS, STORING
 from flightlog.stores.artifacts.base import ArtifactsUnavailable
 from flightlog.stores.base import Outcome, PendingArtifact
 from flightlog.stores.memory import MemoryStore
@@ -151,7 +154,7 @@ class Flaky:
         self.failures = failures
         self.stored: list[str] = []
 
-    def put(self, source: Path, path: str, sha256: str | None = None) -> None:
+    def put(self, source: Path, path: str, sha256: str | None = None, told: object = None) -> None:
         if self.failures:
             raise self.failures.pop(0)
         self.stored.append(path)
@@ -257,6 +260,21 @@ def test_a_snapshot_that_a_newer_artifact_replaced_does_not_stay_in_the_spool(
     assert [(item.snapshot, item.state) for item in store.artifacts(RUN)] == [(names[2], "stored")]
 
 
+def test_a_snapshot_that_goes_while_it_is_stored_is_no_failure_of_the_artifact(
+    tmp_path: Path, store: MemoryStore, place: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = _snapshot(tmp_path)
+
+    def put_what_is_replaced_meanwhile(source: Path, *_: object) -> None:
+        snapshot.unlink()
+        source.read_bytes()
+
+    monkeypatch.setattr(place, "put", put_what_is_replaced_meanwhile)
+    store.apply([block(RUN, started(artifact_uri="s3://flights/x"), _logged("a.txt"))])
+    Uploads(tmp_path, store, store).run()
+    assert _state(store) == ("pending", "")
+
+
 def test_the_snapshot_of_an_artifact_that_failed_stays_when_its_event_comes_again(tmp_path: Path, store: MemoryStore) -> None:
     snapshot = _snapshot(tmp_path)
     blocks = [block(RUN, started(artifact_uri="nosuch://x"), _logged("a.txt"))]
@@ -267,6 +285,33 @@ def test_the_snapshot_of_an_artifact_that_failed_stays_when_its_event_comes_agai
     assert _state(store)[0] == "failed"
     assert snapshot.exists()
     assert read_note(snapshot) == ArtifactNote("failed", _state(store)[1])
+
+
+def test_a_worker_gives_signs_while_it_stores_a_file(
+    tmp_path: Path, store: MemoryStore, place: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flightlog.worker.uploads.MARK", 0.0)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def put_slowly(*_: object) -> None:
+        entered.set()
+        go_on.wait(10)
+
+    monkeypatch.setattr(place, "put", put_slowly)
+    _snapshot(tmp_path)
+    blocks = [block(RUN, started(artifact_uri="s3://flights/x"), _logged("a.txt"))]
+    store.apply(blocks)
+    thread, awaited = UploadThread(Uploads(tmp_path, store, store), announced=0), AwaitedArtifacts(tmp_path)
+    assert not awaited.are_being_stored(1)
+    thread.run(blocks)
+    assert entered.wait(5)
+    assert awaited.are_being_stored(1)
+    os.utime(tmp_path / STORING, (1, 1))
+    assert not awaited.are_being_stored(1)
+    thread.look()
+    assert awaited.are_being_stored(1)
+    go_on.set()
+    thread.close()
 
 
 def test_a_thread_tries_again_by_itself_and_says_that_it_waits(tmp_path: Path, store: MemoryStore, place: Flaky) -> None:
