@@ -105,8 +105,9 @@ def stream_metric_histories(
 ) -> pa.RecordBatchReader:
     """Return what `get_metric_histories` does as a stream of Arrow record batches of about a million rows, each read when it is asked for.
 
-    So memory does not grow with the number of points. The stream holds a connection to the store until it is at its end or nothing refers
-    to it.
+    So memory does not grow with the number of points. All batches have the same dictionaries of run ids and keys: of those asked for, and
+    without `keys` of those that the runs have now. The stream holds a connection to the store until it is at its end or nothing refers to
+    it.
     """
     return stream_from(reader(), run_ids, keys, Portion(start_step, end_step, attempt, sample))
 
@@ -120,7 +121,9 @@ def histories_from(store: RunReader, run_ids: Ids, keys: Keys, portion: Portion,
 
 def stream_from(store: RunReader, run_ids: Ids, keys: Keys, portion: Portion) -> pa.RecordBatchReader:
     """See `stream_metric_histories`."""
-    return columnar.record_batches(batches_from(store, run_ids, keys, portion))
+    ids, wanted = _ids(run_ids), _keys(keys)
+    known = store.metric_keys(ids) if wanted is None else wanted
+    return columnar.record_batches(store.metric_histories(ids, known, portion), columnar.Labels(ids, known))
 
 
 def batches_from(store: RunReader, run_ids: Ids, keys: Keys, portion: Portion) -> Iterator[Histories]:

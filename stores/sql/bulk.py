@@ -70,6 +70,13 @@ def histories(
                     yield found
 
 
+def keys(connection: Connection, run_ids: Sequence[str]) -> list[str]:
+    """Return the keys of which any of these runs has points, in order; see `RunReader.metric_keys`."""
+    numbers = find_numbers(connection, runs.c.run_id, set(run_ids))
+    rows = fetch(connection, select(chunk.metric).distinct(), chunk.run, sorted(numbers.values()))
+    return sorted(_names(connection, {row.metric for row in rows}).values())
+
+
 def _plan(connection: Connection, run_ids: Sequence[str], keys: Sequence[str] | None, portion: Portion) -> Iterator[Piece]:
     """Yield the pieces of what is asked for, in order."""
     numbers = find_numbers(connection, runs.c.run_id, run_ids)

@@ -160,7 +160,9 @@ def _write_text(source: Source, what: What, file: IO[str], form: tables.Format) 
 
 
 def _write_parquet(source: Source, what: What, path: Path) -> int:
-    batches = columnar.record_batches(source.histories()) if what == "metrics" else _record_batches(*CONTENTS[what](source))
+    batches = (
+        columnar.record_batches(source.histories(), columnar.Labels()) if what == "metrics" else _record_batches(*CONTENTS[what](source))
+    )
     count = 0
     with tables.parquet_writer(path, batches.schema) as writer:
         for batch in batches:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import event, update
 
 from contracts.facts import RUN, WRITER, block, started
-from flightlog.columnar import record_batches
+from flightlog.histories import stream_from
 from flightlog.schema.blocks import Block
 from flightlog.schema.columns import join_metrics
 from flightlog.schema.errors import DecodeError
+from flightlog.stores.base import Portion, RunReader
 from flightlog.stores.sql.engine import writing
 from flightlog.stores.sql.history import CHUNK
 from flightlog.stores.sql.store import SqlStore
@@ -53,8 +59,32 @@ def test_a_batch_takes_one_statement_and_all_together_take_few_more(store: SqlSt
     assert (batches, len(statements)) == (1, 6)  # BEGIN, runs, attempts, chunks, names, bodies
 
 
+def stream(store: SqlStore, keys: list[str] | None = None) -> Any:
+    """Return a stream whose batches are small."""
+    in_chunks = partial(store.metric_histories, batch_points=CHUNK)
+    return stream_from(
+        cast("RunReader", SimpleNamespace(metric_histories=in_chunks, metric_keys=store.metric_keys)), [RUN], keys, Portion()
+    )
+
+
+@pytest.mark.parametrize("keys", [None, ["metric_2", "metric_0", "nothing"]], ids=["all", "some"])
+def test_a_stream_can_be_grouped_and_written_into_every_format(store: SqlStore, keys: list[str] | None) -> None:
+    table = stream(store, keys).read_all()
+    assert table["key"].num_chunks > 1
+    groups = table.group_by(["run_id", "key"]).aggregate([("value", "count")]).to_pylist()
+    wanted = [f"metric_{number}" for number in range(KEYS)] if keys is None else keys[:2]
+    assert groups == [{"run_id": RUN, "key": key, "value_count": POINTS // KEYS} for key in wanted]
+    with pa.ipc.new_file("points.arrow", table.schema) as file, pq.ParquetWriter("points.parquet", table.schema) as parquet:
+        for batch in stream(store, keys):
+            file.write_batch(batch)
+            parquet.write_batch(batch)
+    with pa.ipc.open_file("points.arrow") as written:
+        assert written.read_all().equals(table)
+    assert pq.read_table("points.parquet").equals(table)
+
+
 def test_a_stream_that_is_let_go_of_gives_its_connection_back(store: SqlStore) -> None:
-    reader = record_batches(store.metric_histories([RUN], batch_points=CHUNK))
+    reader = stream(store)
     assert reader.read_next_batch().num_rows == CHUNK
     del reader
     assert "Current Checked out connections: 0" in store._engine.pool.status()
