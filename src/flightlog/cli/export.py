@@ -94,8 +94,7 @@ def _print(source: Source, what: What | None, form: tables.Format | None, *, as_
     if form == "parquet" or as_json:
         wrong = "--json tells of files" if as_json else "Parquet cannot be written to stdout"
         raise InvalidParameter(f"{wrong}; give the name of a file, or --format csv, json or jsonl")
-    with output_files.stdout() as file:
-        _write_text(source, _needed(what), file, form or "csv")
+    _write_text(source, _needed(what), output.data_stream(), form or "csv")
 
 
 Target = tuple[What, Path, tables.Format]

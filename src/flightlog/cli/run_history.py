@@ -105,7 +105,7 @@ def _rows(envelope: Envelope) -> Iterator[tuple[Any, ...]]:
 def _write_points(form: Form, store: RunReader, runs: Sequence[Run], keys: Sequence[str] | None, portion: Portion) -> None:
     batches = store.metric_histories([run.info.run_id for run in runs], keys, portion)
     if form == "csv":
-        rows = CsvRows(sys.stdout, POINT_COLUMNS)
+        rows = CsvRows(output.data_stream(), POINT_COLUMNS)
         for batch in batches:
             rows.write(point_rows(batch))
         return
