@@ -228,6 +228,13 @@ def test_a_history_of_nothing_in_particular_is_refused(run_ids: list[str], capsy
     assert "'nothing'" in refused(capsys, "runs", "history", run_ids[0], "--key", "nothing", code=exits.NOT_FOUND)
 
 
+def test_a_run_without_metrics_is_told_of(capsys: Captured) -> None:
+    with mlflow.start_run() as run:
+        pass
+    flightlog("sync")
+    assert f"no metrics were logged to {run.info.run_id}" in refused(capsys, "runs", "history", run.info.run_id, code=exits.NOT_FOUND)
+
+
 # export
 
 
