@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from flightlog import columnar
 from flightlog.reading import reader
@@ -14,62 +14,40 @@ from flightlog.stores.base import Histories, History, Portion, RunReader
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from typing_extensions import Unpack
 
 Ids = Iterable["str | Run"] | str | Run
 """Run ids, or the runs themselves; one, or many."""
 Keys = Iterable[str] | str | None
 
 
+class Chosen(TypedDict, total=False):
+    """Which points of a history are returned."""
+
+    start_step: int | None
+    end_step: int | None
+    attempt: int | None
+    sample: int | None
+
+
 @overload
 def get_metric_histories(
-    run_ids: Ids,
-    keys: Keys = ...,
-    *,
-    start_step: int | None = ...,
-    end_step: int | None = ...,
-    attempt: int | None = ...,
-    sample: int | None = ...,
-    output_format: Literal["pandas"] = ...,
+    run_ids: Ids, keys: Keys = ..., *, output_format: Literal["pandas"] = ..., **chosen: Unpack[Chosen]
 ) -> pd.DataFrame: ...
 
 
 @overload
-def get_metric_histories(
-    run_ids: Ids,
-    keys: Keys = ...,
-    *,
-    start_step: int | None = ...,
-    end_step: int | None = ...,
-    attempt: int | None = ...,
-    sample: int | None = ...,
-    output_format: Literal["arrow"],
-) -> pa.Table: ...
+def get_metric_histories(run_ids: Ids, keys: Keys = ..., *, output_format: Literal["arrow"], **chosen: Unpack[Chosen]) -> pa.Table: ...
 
 
 @overload
 def get_metric_histories(
-    run_ids: Ids,
-    keys: Keys = ...,
-    *,
-    start_step: int | None = ...,
-    end_step: int | None = ...,
-    attempt: int | None = ...,
-    sample: int | None = ...,
-    output_format: Literal["numpy"],
+    run_ids: Ids, keys: Keys = ..., *, output_format: Literal["numpy"], **chosen: Unpack[Chosen]
 ) -> dict[str, dict[str, History]]: ...
 
 
 @overload
-def get_metric_histories(
-    run_ids: Ids,
-    keys: Keys = ...,
-    *,
-    start_step: int | None = ...,
-    end_step: int | None = ...,
-    attempt: int | None = ...,
-    sample: int | None = ...,
-    output_format: Literal["list"],
-) -> list[Metric]: ...
+def get_metric_histories(run_ids: Ids, keys: Keys = ..., *, output_format: Literal["list"], **chosen: Unpack[Chosen]) -> list[Metric]: ...
 
 
 def get_metric_histories(
