@@ -175,8 +175,13 @@ def insert_point(run_id: str, key: str, step: int) -> str:
 
 
 @pytest.mark.parametrize("step", [-100, 10], ids=["all", "some"])
-def test_points_that_a_later_attempt_hides_do_not_come_again(step: int, tmp_path: Path, store: MemoryStore) -> None:
+def test_points_that_a_later_attempt_hides_do_not_come_again(step: int, tmp_path: Path) -> None:
     uri = database(tmp_path)
+    with closing(SqlStore(f"sqlite:///{tmp_path / 'tracking.db'}")) as store:
+        import_around_a_rewind(uri, store, step)
+
+
+def import_around_a_rewind(uri: str, store: Store, step: int) -> None:
     bring(uri, store)
     run_id = full_run(store).info.run_id
     store.apply([block(run_id, rewound(step, time=2_000_000_000_000), metric("loss", 0.5, 20), writer=THIRD_WRITER)])
