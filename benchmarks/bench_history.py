@@ -22,8 +22,8 @@ import numpy as np
 from bench_read import seconds
 from measure import Figure, median, paired, ratio, report
 
-from flightlog.columnar import arrow_table, record_batches
-from flightlog.histories import batches_from
+from flightlog.columnar import arrow_table
+from flightlog.histories import batches_from, stream_from
 from flightlog.schema.blocks import Block
 from flightlog.schema.columns import join_metrics
 from flightlog.schema.ids import WriterId
@@ -80,7 +80,7 @@ def measure(kind: str, store: Store, given: argparse.Namespace) -> list[Figure]:
     assert sum(array.nbytes for array in arrays) == 32 * count
 
     def streamed() -> None:
-        for _ in record_batches(batches_from(store, run_ids, None, Portion())):
+        for _ in stream_from(store, run_ids, None, Portion()):
             pass
 
     copy, read, stream, sample = paired(

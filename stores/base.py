@@ -246,6 +246,9 @@ class RunReader(Protocol):
     ) -> History:
         """Return the points of a metric, steps from `start_step` to `end_step` inclusive, as arrays; of an attempt as `metric_history`."""
 
+    def metric_keys(self, run_ids: Sequence[str]) -> list[str]:
+        """Return the keys of which any of these runs has points, in the order of their code points; an unknown run has none."""
+
     def metric_histories(
         self,
         run_ids: Sequence[str],

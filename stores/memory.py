@@ -344,6 +344,10 @@ class MemoryStore:
         owners = [(run_id, key) for run_id in dict.fromkeys(run_ids) for key in dict.fromkeys(self._keys(run_id) if keys is None else keys)]
         return sampling.batches(((owner, self._portion(*owner, portion)) for owner in owners), batch_points)
 
+    def metric_keys(self, run_ids: Sequence[str]) -> list[str]:
+        """See `RunReader.metric_keys`."""
+        return sorted({key for run_id in run_ids for key in self._keys(run_id)})
+
     @_one_at_a_time
     def _keys(self, run_id: str) -> list[str]:
         return sorted(self._runs[run_id].history) if run_id in self._runs else []

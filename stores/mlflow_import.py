@@ -5,8 +5,10 @@ always a difference:
 
 * Experiments and runs: between what MLflow says now, and what the events that earlier imports filed say, which are read from the ledger.
   One writer a run, named after the run, has them all; so it is the same wherever a copy of the installation stands.
-* Metrics, which are only ever added to: where a metric has as many points here as there, nothing; where it has none here, all; else those
-  points that are not here. Points are compared as a whole, step, time and value, so one that was logged for an earlier step is found too.
+* Metrics, which are only ever added to: where a metric has as many points here as there, and nobody else has logged to the run, nothing;
+  where it has none here, all; else those points that are not here. Points are compared as a whole, step, time and value, so one that was
+  logged for an earlier step is found too. A point that a later attempt hides is here.
+* What the store has refused, and runs that were purged from it, are not filed again.
 
 The times of the events are those at the source. A change for which MLflow keeps no time, such as of a tag, counts as made when the run
 began, or with the newest that is known of it.
@@ -25,9 +27,9 @@ import numpy.typing as npt
 
 from flightlog.schema import events as e
 from flightlog.schema.blocks import Block
-from flightlog.schema.codec import decode, encode
+from flightlog.schema.codec import METRICS_HEAD, decode, encode
 from flightlog.schema.columns import join_metrics
-from flightlog.schema.entities import DeadLetter, MetricSummary, Run, RunInputs, RunOutputs
+from flightlog.schema.entities import DeadLetter, Run, RunInputs, RunOutputs
 from flightlog.schema.errors import DecodeError, NotFound
 from flightlog.schema.fold import ExperimentState, RunState, Stamp, fold_experiment, fold_run
 from flightlog.schema.ids import DEFAULT_EXPERIMENT_ID, WriterId, experiment_id_for, experiment_subject
@@ -36,6 +38,7 @@ from flightlog.schema.records import Ints, Records
 from flightlog.stores.base import Applied, History, Store
 from flightlog.stores.experiments import is_experiment_id
 from flightlog.stores.mlflow_history import MlflowExperiment, MlflowHistory, MlflowPoints, MlflowRun
+from flightlog.stores.series import merged
 
 BATCH_EVENTS = 50_000
 MAX_DIFFERENCES = 1000
@@ -101,7 +104,7 @@ def import_mlflow(
     for page in history.runs(homes):
         importing.bring_runs(page, homes)
     importing.imported.left_out = history.left_out()
-    importing.imported.problems = list(history.problems)
+    importing.imported.problems = list(dict.fromkeys(history.problems))  # what is compared is read again
     return importing.imported
 
 
@@ -140,8 +143,11 @@ class _Import:
         subject = experiment_subject(home)
         position = self._store.position(subject, writer)
         before = ExperimentState(home, "", "")
-        created = self._replay(subject, writer, lambda event, stamp: _fold_experiment(before, event, stamp)) if position else False
-        events = experiment_events(before, experiment, home, is_created=created, decides=not is_joined and home != DEFAULT_EXPERIMENT_ID)
+        filed = [(event, stamp) for _, event, stamp in self._filed(subject, writer) if event is not None] if position else []
+        for event, stamp in filed:
+            _fold_experiment(before, event, stamp)
+        decides = not is_joined and home != DEFAULT_EXPERIMENT_ID
+        events = experiment_events(before, experiment, home, is_created=bool(filed), decides=decides)
         self._add_events(subject, writer, position, events)
         self._flush()  # the next may have its name
         return home
@@ -179,19 +185,20 @@ class _Import:
             self._bring_run(run, homes[run.experiment_id], counts[run.run_id])
         self._flush()
         for run in page:
-            self._compare_run(run, sum(counts[run.run_id].values()))
+            self._compare_run(run, counts[run.run_id])
 
     def _bring_run(self, run: MlflowRun, experiment_id: str, counts: dict[str, int]) -> None:
         writer = run_writer(run.run_id)
         position = self._store.position(run.run_id, writer)
         known = self._find(run.run_id)
-        before = RunState(run.run_id)
+        if position and known is None:  # it was purged here
+            return
+        before, refused = RunState(run.run_id), set[bytes]()
         if position and known is not None and not is_as(known, run):
-            self._replay(run.run_id, writer, lambda event, stamp: fold_run(before, event, stamp))
+            before, refused = self._imported(run.run_id, writer)
         if not position or before.started:
-            position = self._add_events(run.run_id, writer, position, run_events(before, run, experiment_id))
-        here = known.data.metric_summaries if known else {}
-        for points in self._new_points(run.run_id, counts, here):
+            position = self._add_events(run.run_id, writer, position, run_events(before, run, experiment_id), refused)
+        for points in self._new_points(run.run_id, counts, known):
             position = self._add_points(run.run_id, writer, position, points)
 
     def _find(self, run_id: str) -> Run | None:
@@ -200,34 +207,49 @@ class _Import:
         except NotFound:
             return None
 
-    def _replay(self, subject: str, writer: WriterId, fold: Callable[[e.Event, Stamp], object]) -> bool:
-        """Fold the events that earlier imports filed about a subject, but for metrics; say whether there were any."""
-        found = False
+    def _imported(self, run_id: str, writer: WriterId) -> tuple[RunState, set[bytes]]:
+        """Return what the events that earlier imports filed say of a run, and those of them that break a rule, as they were filed."""
+        state, refused = RunState(run_id), set[bytes]()
+        for payload, event, stamp in self._filed(run_id, writer):
+            if event is None:
+                refused.add(payload)
+            else:
+                fold_run(state, event, stamp)
+        return state, refused
+
+    def _filed(self, subject: str, writer: WriterId) -> Iterator[tuple[bytes, e.Event | None, Stamp]]:
+        """Yield what earlier imports filed about a subject, but for metrics; None for an event that cannot be read."""
         for block in self._store.ledger(subject):
             if block.writer == writer:
                 for index, payload in enumerate(block.records.payloads()):
-                    event = _state_event(payload, block)
-                    if event is not None:
-                        found = True
-                        fold(event, Stamp(event.time, writer, block.first_sequence + index))
-        return found
+                    if payload[:1] != METRICS_HEAD[:1]:
+                        event = _event(payload, block)
+                        yield payload, event, Stamp(event.time if event else 0, writer, block.first_sequence + index)
 
-    def _new_points(self, run_id: str, counts: dict[str, int], here: dict[str, MetricSummary]) -> Iterator[MlflowPoints]:
-        if not here:
+    def _new_points(self, run_id: str, counts: dict[str, int], known: Run | None) -> Iterator[MlflowPoints]:
+        """Yield the points that are not here. Only where nobody else has logged to the run do their numbers say whether there are any."""
+        here = {key: summary.count for key, summary in known.data.metric_summaries.items()} if known else {}
+        is_alone = known is None or all(item.writer == run_writer(run_id) for item in self._store.writers(run_id))
+        if is_alone and not here:
             yield from self._history.points(run_id) if counts else ()
             return
         for key, count in counts.items():
-            if key not in here:
+            if is_alone and key not in here:
                 yield from self._history.points(run_id, key)
-            elif count != here[key].count:
-                yield from _beyond(list(self._history.points(run_id, key)), self._store.metric_arrays(run_id, key))
+            elif not is_alone or count > here[key]:
+                yield from _beyond(list(self._history.points(run_id, key)), self._points_here(run_id, key))
+
+    def _points_here(self, run_id: str, key: str) -> History:
+        """Return the points of a metric that are here, with those that a later attempt hides."""
+        attempts = self._store.attempts(run_id)
+        return merged([self._store.metric_arrays(run_id, key, attempt=item.attempt) for item in attempts])
 
     def _add_points(self, run_id: str, writer: WriterId, position: int, points: MlflowPoints) -> int:
         records = join_metrics(points.key, points.step, np.maximum(points.time, 0), points.value)
         return self._add(Block(run_id, writer, position, dict(enumerate(points.keys)), records))
 
-    def _add_events(self, subject: str, writer: WriterId, position: int, events: Iterable[e.Event]) -> int:
-        payloads = [encode(event) for event in events]
+    def _add_events(self, subject: str, writer: WriterId, position: int, events: Iterable[e.Event], refused: Collection[bytes] = ()) -> int:
+        payloads = [payload for payload in map(encode, events) if payload not in refused]
         return self._add(Block(subject, writer, position, {}, Records.of(payloads))) if payloads else position
 
     def _add(self, block: Block) -> int:
@@ -246,8 +268,8 @@ class _Import:
             self._watch(applied.events)
         self._blocks, self._waiting = [], 0
 
-    def _compare_run(self, run: MlflowRun, points: int) -> None:
-        wanted = identities(run.inputs, run.outputs)
+    def _compare_run(self, run: MlflowRun, counts: dict[str, int]) -> None:
+        wanted, points = identities(run.inputs, run.outputs), sum(counts.values())
         _count(self.imported.source, len(run.params), len(run.tags), len(wanted), points)
         known = self._find(run.run_id)
         if known is None:
@@ -255,7 +277,7 @@ class _Import:
             return
         params = sum(known.data.params.get(key) == value for key, value in run.params.items())
         tags = sum(known.data.tags.get(key) == value for key, value in run.tags.items())
-        found = sum(summary.count for summary in known.data.metric_summaries.values())
+        found = points - sum(map(len, self._new_points(run.run_id, counts, known)))
         inputs = len(wanted & identities(known.inputs, known.outputs))
         _count(self.imported.target, params, tags, inputs, found)
         if run.status not in STATUSES:
@@ -265,7 +287,7 @@ class _Import:
         if inputs != len(wanted):
             self.imported.differ(f"run {run.run_id} has {len(wanted)} datasets and models, of which the store has {inputs}")
         if found != points:
-            self.imported.differ(f"run {run.run_id} has {points} points, and {found} in the store")
+            self.imported.differ(f"run {run.run_id} has {points} points, of which the store has {found}")
 
 
 def _count(counts: Counts, params: int, tags: int, inputs: int, points: int) -> None:
@@ -327,7 +349,7 @@ def run_events(before: RunState, run: MlflowRun, experiment_id: str) -> Iterator
         if state.params.get(key) != value:
             yield e.ParamLogged(time=time, key=key, value=value)
     yield from _tag_changes(state, run, time)
-    yield from _new_inputs(state, run, time)
+    yield from _new_inputs(state, run)
     if run.status in STATUSES and (state.status, state.end_time) != (run.status, run.end_time):
         time = max(time, run.end_time or 0)
         yield _status_change(run, time)
@@ -356,8 +378,12 @@ def _tag_changes(state: RunState, run: MlflowRun, time: int) -> Iterator[e.Event
             yield e.TagDeleted(time=time, key=key) if value is None else e.TagSet(time=time, key=key, value=value)
 
 
-def _new_inputs(state: RunState, run: MlflowRun, time: int) -> Iterator[e.Event]:
-    """Yield datasets and models that are new. They are not checked here: what breaks a rule is for the store to refuse, and is told."""
+def _new_inputs(state: RunState, run: MlflowRun) -> Iterator[e.Event]:
+    """Yield datasets and models that are new. They are not checked here: what breaks a rule is for the store to refuse, and is told.
+
+    Their time is always the same, so that what was refused is known again by its bytes.
+    """
+    time = max(run.start_time, 0)
     for item in run.inputs.dataset_inputs:
         told = item.dataset
         if (told.name, told.digest) not in state.datasets:
@@ -404,13 +430,10 @@ def _fold_experiment(state: ExperimentState, event: e.Event, stamp: Stamp) -> No
     fold_experiment(state, event, stamp)
 
 
-def _state_event(payload: bytes, block: Block) -> e.Event | None:
-    """Return an event that is no metric, which is recognised by its first bytes."""
-    if payload[:1] == b"\x95":
-        return None
+def _event(payload: bytes, block: Block) -> e.Event | None:
     try:
         return decode(payload, block.names)
-    except DecodeError:  # of a later version; that one knows
+    except DecodeError:  # it breaks a rule, or is of a later version; that one knows
         return None
 
 

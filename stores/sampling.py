@@ -7,12 +7,15 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from flightlog.schema.columns import Floats
 from flightlog.schema.records import Ints
 from flightlog.stores.base import Histories, History
 from flightlog.stores.series import value_ranks
 
 Owner = tuple[str, str]
 """Run id and key."""
+AT_ONCE = 1_000_000
+"""Points whose buckets are looked at together, if one bucket is no longer."""
 _GREATEST, _LEAST = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 
@@ -31,15 +34,20 @@ def sampled(history: History, sample: int | None) -> History:
 
 def _kept(history: History, sample: int) -> Ints:
     """Return the places of the points that stay, in order."""
-    inner = len(history) - 2
-    width = -(-inner // ((sample - 2) // 2))
-    rows = -(-inner // width)
-    value = history.value[1:-1]
+    inner = history.value[1:-1]
+    width = -(-len(inner) // ((sample - 2) // 2))
+    size = max(AT_ONCE // width, 1) * width
+    found = [_extremes(inner[start : start + size], width) + start + 1 for start in range(0, len(inner), size)]
+    return np.unique(np.concatenate((*found, [0, len(history) - 1])))
+
+
+def _extremes(value: Floats, width: int) -> Ints:
+    """Return the places of the least and of the greatest value of each bucket."""
+    rows = -(-len(value) // width)
     rank, missing = value_ranks(value), np.isnan(value)
-    starts = np.arange(rows) * width + 1
-    low = _filled(rank, missing, _GREATEST, (rows, width)).argmin(axis=1) + starts
-    high = _filled(rank, missing, _LEAST, (rows, width)).argmax(axis=1) + starts
-    return np.unique(np.concatenate((low, high, [0, len(history) - 1])))
+    low = _filled(rank, missing, _GREATEST, (rows, width)).argmin(axis=1)
+    high = _filled(rank, missing, _LEAST, (rows, width)).argmax(axis=1)
+    return np.concatenate((low, high)) + np.tile(np.arange(rows) * width, 2)
 
 
 def _filled(rank: Ints, missing: npt.NDArray[np.bool_], blank: int, shape: tuple[int, int]) -> Ints:

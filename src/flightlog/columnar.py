@@ -22,10 +22,11 @@ Numbers = npt.NDArray[np.int32]
 
 
 class Words:
-    """Numbers words in the order in which they come."""
+    """Numbers words in the order in which they come, some before all others."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self._numbers = {word: number for number, word in enumerate(dict.fromkeys(words))}
+        self._array: Any = None
 
     def numbers(self, words: Iterable[str], counts: npt.NDArray[np.int64]) -> Numbers:
         """Return the number of each word as often as `counts` says."""
@@ -36,12 +37,19 @@ class Words:
         """Yield the words in the order of their numbers."""
         return iter(self._numbers)
 
+    def dictionary(self) -> pa.StringArray:
+        """Return the words in the order of their numbers, the same array as before where no word has come since."""
+        if self._array is None or len(self._array) < len(self._numbers):
+            pa = arrow()
+            self._array = pa.array(self._numbers, pa.string())
+        return self._array
+
 
 class Labels:
-    """Numbers of run ids and of keys, the same for all batches: a later batch knows more of them, and none by another number."""
+    """Numbers of run ids and of keys, the same for all batches: a later batch may know more of them, and none by another number."""
 
-    def __init__(self) -> None:
-        self.run_ids, self.keys = Words(), Words()
+    def __init__(self, run_ids: Iterable[str] = (), keys: Iterable[str] = ()) -> None:
+        self.run_ids, self.keys = Words(run_ids), Words(keys)
 
     def of(self, batch: Histories) -> tuple[Numbers, Numbers]:
         """Return the number of run id and key for each point of a batch."""
@@ -82,9 +90,13 @@ def history_schema() -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
 
 
-def record_batches(batches: Iterable[Histories]) -> pa.RecordBatchReader:
-    """Return batches of histories as a stream of Arrow record batches, each read when it is asked for."""
-    schema, labels = history_schema(), Labels()
+def record_batches(batches: Iterable[Histories], labels: Labels) -> pa.RecordBatchReader:
+    """Return batches of histories as a stream of Arrow record batches, each read when it is asked for.
+
+    Where `labels` know all run ids and keys from the beginning, the batches have one dictionary. Arrow can neither group by dictionaries
+    that differ nor write them into a file of its own format; Parquet takes them.
+    """
+    schema = history_schema()
     return arrow().RecordBatchReader.from_batches(
         schema, (_record_batch(schema, labels, *labels.of(batch), batch.points) for batch in batches)
     )
@@ -106,7 +118,7 @@ def _record_batch(schema: pa.Schema, labels: Labels, run: Numbers, key: Numbers,
 
 def _dictionary(numbers: Numbers, words: Words) -> pa.DictionaryArray:
     pa = arrow()
-    return pa.DictionaryArray.from_arrays(pa.array(numbers), pa.array(words, pa.string()))
+    return pa.DictionaryArray.from_arrays(pa.array(numbers), words.dictionary())
 
 
 def history_frame(batches: Iterable[Histories]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from flightlog import columnar
 from flightlog.reading import reader
@@ -14,62 +14,40 @@ from flightlog.stores.base import Histories, History, Portion, RunReader
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from typing_extensions import Unpack
 
 Ids = Iterable["str | Run"] | str | Run
 """Run ids, or the runs themselves; one, or many."""
 Keys = Iterable[str] | str | None
 
 
+class Chosen(TypedDict, total=False):
+    """Which points of a history are returned."""
+
+    start_step: int | None
+    end_step: int | None
+    attempt: int | None
+    sample: int | None
+
+
 @overload
 def get_metric_histories(
-    run_ids: Ids,
-    keys: Keys = ...,
-    *,
-    start_step: int | None = ...,
-    end_step: int | None = ...,
-    attempt: int | None = ...,
-    sample: int | None = ...,
-    output_format: Literal["pandas"] = ...,
+    run_ids: Ids, keys: Keys = ..., *, output_format: Literal["pandas"] = ..., **chosen: Unpack[Chosen]
 ) -> pd.DataFrame: ...
 
 
 @overload
-def get_metric_histories(
-    run_ids: Ids,
-    keys: Keys = ...,
-    *,
-    start_step: int | None = ...,
-    end_step: int | None = ...,
-    attempt: int | None = ...,
-    sample: int | None = ...,
-    output_format: Literal["arrow"],
-) -> pa.Table: ...
+def get_metric_histories(run_ids: Ids, keys: Keys = ..., *, output_format: Literal["arrow"], **chosen: Unpack[Chosen]) -> pa.Table: ...
 
 
 @overload
 def get_metric_histories(
-    run_ids: Ids,
-    keys: Keys = ...,
-    *,
-    start_step: int | None = ...,
-    end_step: int | None = ...,
-    attempt: int | None = ...,
-    sample: int | None = ...,
-    output_format: Literal["numpy"],
+    run_ids: Ids, keys: Keys = ..., *, output_format: Literal["numpy"], **chosen: Unpack[Chosen]
 ) -> dict[str, dict[str, History]]: ...
 
 
 @overload
-def get_metric_histories(
-    run_ids: Ids,
-    keys: Keys = ...,
-    *,
-    start_step: int | None = ...,
-    end_step: int | None = ...,
-    attempt: int | None = ...,
-    sample: int | None = ...,
-    output_format: Literal["list"],
-) -> list[Metric]: ...
+def get_metric_histories(run_ids: Ids, keys: Keys = ..., *, output_format: Literal["list"], **chosen: Unpack[Chosen]) -> list[Metric]: ...
 
 
 def get_metric_histories(
@@ -105,8 +83,9 @@ def stream_metric_histories(
 ) -> pa.RecordBatchReader:
     """Return what `get_metric_histories` does as a stream of Arrow record batches of about a million rows, each read when it is asked for.
 
-    So memory does not grow with the number of points. The stream holds a connection to the store until it is at its end or nothing refers
-    to it.
+    So memory does not grow with the number of points. All batches have the same dictionaries of run ids and keys: of those asked for, and
+    without `keys` of those that the runs have now. The stream holds a connection to the store until it is at its end or nothing refers to
+    it.
     """
     return stream_from(reader(), run_ids, keys, Portion(start_step, end_step, attempt, sample))
 
@@ -120,7 +99,9 @@ def histories_from(store: RunReader, run_ids: Ids, keys: Keys, portion: Portion,
 
 def stream_from(store: RunReader, run_ids: Ids, keys: Keys, portion: Portion) -> pa.RecordBatchReader:
     """See `stream_metric_histories`."""
-    return columnar.record_batches(batches_from(store, run_ids, keys, portion))
+    ids, wanted = _ids(run_ids), _keys(keys)
+    known = store.metric_keys(ids) if wanted is None else wanted
+    return columnar.record_batches(store.metric_histories(ids, known, portion), columnar.Labels(ids, known))
 
 
 def batches_from(store: RunReader, run_ids: Ids, keys: Keys, portion: Portion) -> Iterator[Histories]:

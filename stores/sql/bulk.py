@@ -6,12 +6,13 @@ part by a later attempt, reaches beyond the steps asked for, or is to be sampled
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Engine, Select, literal, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, func, literal, select
 
 from flightlog.schema.fold import hidden_steps
 from flightlog.stores import sampling, series
@@ -23,7 +24,13 @@ from flightlog.stores.sql.history import decode_into
 from flightlog.stores.sql.rows import MAX_LIST, fetch, find_numbers, in_parts
 from flightlog.stores.sql.tables import metric_chunks, metric_names, runs
 
+T = TypeVar("T")
+
 RUNS_AT_ONCE = 200
+CHUNKS_AT_ONCE = 100_000
+"""Chunks that are planned together, some 100 MB; those of one run always are."""
+CHUNK_COST = 64
+"""What a chunk takes in memory beside its points, in points."""
 
 chunk = metric_chunks.c
 
@@ -64,15 +71,31 @@ def histories(
     """Yield histories in batches; see `RunReader.metric_histories`."""
     for part in in_parts(dict.fromkeys(run_ids), RUNS_AT_ONCE):
         with reading(engine) as connection:
-            for pieces in _in_batches(_plan(connection, part, keys, portion), batch_points):
+            plans = (_plan(connection, group, keys, portion) for group in _groups(connection, part))
+            for pieces in _in_batches(chain.from_iterable(plans), batch_points):
                 found = _read(connection, pieces, portion)
                 if found.owners:
                     yield found
 
 
-def _plan(connection: Connection, run_ids: Sequence[str], keys: Sequence[str] | None, portion: Portion) -> Iterator[Piece]:
-    """Yield the pieces of what is asked for, in order."""
+def keys(connection: Connection, run_ids: Sequence[str]) -> list[str]:
+    """Return the keys of which any of these runs has points, in order; see `RunReader.metric_keys`."""
+    numbers = find_numbers(connection, runs.c.run_id, set(run_ids))
+    rows = fetch(connection, select(chunk.metric).distinct(), chunk.run, sorted(numbers.values()))
+    return sorted(_names(connection, {row.metric for row in rows}).values())
+
+
+def _groups(connection: Connection, run_ids: Sequence[str]) -> Iterator[dict[str, int]]:
+    """Yield the runs with their numbers, in order, as many at a time as can be planned together."""
     numbers = find_numbers(connection, runs.c.run_id, run_ids)
+    query = select(chunk.run, func.count()).group_by(chunk.run)
+    counts: dict[int, int] = {row[0]: row[1] for row in fetch(connection, query, chunk.run, sorted(numbers.values()))}
+    known = [(run_id, numbers[run_id]) for run_id in run_ids if run_id in numbers]
+    return map(dict, _in_heaps(known, lambda item: counts.get(item[1], 0), CHUNKS_AT_ONCE))
+
+
+def _plan(connection: Connection, numbers: Mapping[str, int], keys: Sequence[str] | None, portion: Portion) -> Iterator[Piece]:
+    """Yield the pieces of what is asked for, in order."""
     later = load_attempts(connection, sorted(numbers.values())) if portion.attempt is None else {}
     floors: Floors = {run: hidden_steps(attempts) for run, attempts in later.items()}
     wanted = None if keys is None else find_numbers(connection, metric_names.c.name, keys)
@@ -83,7 +106,7 @@ def _plan(connection: Connection, run_ids: Sequence[str], keys: Sequence[str] | 
         groups.setdefault((item.run, item.metric), []).append(item)
     names = _names(connection, {metric for _, metric in groups})
     run_ids_of = {number: run_id for run_id, number in numbers.items()}
-    run_places, key_places = _places(run_ids), _places(sorted(names.values()) if keys is None else keys)
+    run_places, key_places = _places(numbers), _places(sorted(names.values()) if keys is None else keys)
     for run, metric in sorted(groups, key=lambda pair: (run_places[run_ids_of[pair[0]]], key_places[names[pair[1]]])):
         yield from _pieces((run_ids_of[run], names[metric]), groups[run, metric], floors.get(run), portion)
 
@@ -147,14 +170,19 @@ def _is_whole(item: Chunk, floor: int | None, portion: Portion) -> bool:
 
 def _in_batches(pieces: Iterable[Piece], batch_points: int) -> Iterator[list[Piece]]:
     """Yield pieces in lists of about so many points."""
-    held: list[Piece] = []
-    points = 0
-    for piece in pieces:
-        if held and points + piece.size > batch_points:
+    return _in_heaps(pieces, lambda piece: piece.size + CHUNK_COST * len(piece.chunks), batch_points)
+
+
+def _in_heaps(items: Iterable[T], weight: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Yield items in lists that together weigh no more than so much, unless one alone does."""
+    held: list[T] = []
+    total = 0
+    for item in items:
+        if held and total + weight(item) > most:
             yield held
-            held, points = [], 0
-        held.append(piece)
-        points += piece.size
+            held, total = [], 0
+        held.append(item)
+        total += weight(item)
     if held:
         yield held
 

@@ -213,6 +213,7 @@ NUMBERS: dict[str, Callable[[Any, Any], Condition]] = {
 
 
 def _compare_text(column: Expression, node: Comparison, context: Context) -> Condition:
+    """Compare a text. LIKE in SQLite ends where the code point 0 is: to look for that in each row would cost every search more than it."""
     if node.operator == "LIKE":
         return column.like(context.pattern(str(node.value)))
     if node.operator == "ILIKE":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
@@ -18,6 +18,9 @@ from flightlog.stores.sql.ledger import Admitted, block_of, blocks_query
 from flightlog.stores.sql.repair import delete_parts
 from flightlog.stores.sql.rows import fetch, in_parts
 from flightlog.stores.sql.tables import dead_letters, experiment_tags, experiments, ledger, runs, tombstones, writers
+
+BLOCKS = 20
+"""Blocks that are read at a time."""
 
 
 def without_purged(connection: Connection, admitted: Sequence[Admitted]) -> list[Admitted]:
@@ -72,16 +75,21 @@ def _remove_run(connection: Connection, run_id: str) -> int | None:
     delete_parts(connection, run_id)
     connection.execute(delete(runs).where(runs.c.run_id == run_id))
     archives.move_in(connection, run_id)
-    query = blocks_query().where(writers.c.subject == run_id).order_by(ledger.c.id)
-    rows = connection.execute(query).all()
-    start = founding(block_of(row) for row in rows)
-    kept = None if start is None else rows[start[0]].id
-    _delete_ledger(connection, [row.id for row in rows if row.id != kept])
+    places = [row.id for row in connection.execute(_places(writers.c.subject == run_id).order_by(ledger.c.id))]
+    start = founding(_blocks(connection, places))
+    kept = None if start is None else places[start[0]]
+    _delete_ledger(connection, [place for place in places if place != kept])
     if start is not None:
         block = start[1]
         values = {"first_sequence": block.first_sequence, "count": 1, "body": encode_body(block.names, block.records)}
         connection.execute(update(ledger).where(ledger.c.id == kept).values(values))
     return home
+
+
+def _blocks(connection: Connection, places: Sequence[int]) -> Iterator[Block]:
+    """Yield blocks, a few in memory at a time."""
+    for part in in_parts(places, BLOCKS):
+        yield from map(block_of, connection.execute(blocks_query().where(ledger.c.id.in_(part)).order_by(ledger.c.id)))
 
 
 def _remove_experiment(connection: Connection, subject: str, experiment_id: int) -> None:

@@ -194,6 +194,11 @@ class SqlStore:
         with reading(self._engine) as connection:
             return queries.metric_arrays(connection, run_id, key, start_step, end_step, attempt)
 
+    def metric_keys(self, run_ids: Sequence[str]) -> list[str]:
+        """See `RunReader.metric_keys`."""
+        with reading(self._engine) as connection:
+            return bulk.keys(connection, run_ids)
+
     def metric_histories(
         self,
         run_ids: Sequence[str],

@@ -879,6 +879,8 @@ class StoreContract(ABC):
         self.fill(store)
         found = collected(store.metric_histories([RUN, OTHER_RUN], ["odd", "nothing", "loss", "odd"]))
         assert list(found) == [(RUN, "loss"), (OTHER_RUN, "odd"), (OTHER_RUN, "loss")]
+        ids = ([OTHER_RUN], [RUN, OTHER_RUN, "c" * 32], ["c" * 32])
+        assert [store.metric_keys(some) for some in ids] == [["loss", "odd"], ["acc", "loss", "odd"], []]
         assert [*store.metric_histories([RUN], []), *store.metric_histories([], None), *store.metric_histories(["c" * 32])] == []
 
     def test_points_of_one_step_that_came_apart_are_in_order_of_their_times(self, store: Store) -> None:

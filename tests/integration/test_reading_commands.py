@@ -228,6 +228,13 @@ def test_a_history_of_nothing_in_particular_is_refused(run_ids: list[str], capsy
     assert "'nothing'" in refused(capsys, "runs", "history", run_ids[0], "--key", "nothing", code=exits.NOT_FOUND)
 
 
+def test_a_run_without_metrics_is_told_of(capsys: Captured) -> None:
+    with mlflow.start_run() as run:
+        pass
+    flightlog("sync")
+    assert f"no metrics were logged to {run.info.run_id}" in refused(capsys, "runs", "history", run.info.run_id, code=exits.NOT_FOUND)
+
+
 # export
 
 
@@ -316,13 +323,50 @@ def test_an_export_that_cannot_be_is_refused_and_makes_nothing(arguments: Sequen
     assert names_in(".") == before
 
 
-def test_stdout_takes_csv_and_a_reader_that_leaves_is_no_error(run_ids: list[str]) -> None:
+def test_stdout_takes_csv() -> None:
     done = flightlog("export", "-", "--what", "metrics", "--experiment", "digits")
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, b"", 304)
-    command = [sys.executable, "-m", "flightlog", "export", "-", "--what", "metrics"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "-", "--what", "metrics"],
+        ["runs", "search"],
+        ["runs", "search", "--json"],
+        ["runs", "history", "RUN", "--output", "csv"],
+        ["runs", "history", "RUN", "--key", "loss"],
+        ["runs", "list", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_leaves_ends_a_command_quietly(arguments: list[str], run_ids: list[str]) -> None:
+    command = [sys.executable, "-m", "flightlog", *(run_ids[0] if word == "RUN" else word for word in arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
-        assert process.wait(60) == 0
+        assert process.wait(60) == exits.READER_LEFT
+
+
+def test_a_disk_that_is_full_is_told_of() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "flightlog", "runs", "list"], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert (done.returncode, done.stderr.count(b"\n")) == (exits.UNREACHABLE, 1)
+    assert b"No space left" in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_csv_on_stdout_is_utf_8_and_letters_that_a_terminal_lacks_are_written_out(encoding: str) -> None:
+    log_run("λόγος", "ключ", 0)
+    flightlog("sync")
+    for command in (["runs", "search", "--output", "csv"], ["export", "-", "--what", "runs"]):
+        done = flightlog(*command, "--experiment", "λόγος", PYTHONIOENCODING=encoding)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert [row["params.rate"] for row in rows(done.stdout.decode("utf-8"))] == ["ключ"]
+    done = flightlog("runs", "list", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "λόγος".encode("ascii", "backslashreplace") in done.stdout

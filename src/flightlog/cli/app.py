@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flightlog.cli import artifacts, dead_letters, exits, imports, run_compare, run_history, run_search, runs
+from flightlog.cli import artifacts, dead_letters, exits, imports, output, run_compare, run_history, run_search, runs
 from flightlog.cli.archive import archive
 from flightlog.cli.doctor import doctor
 from flightlog.cli.export import export_command
@@ -64,11 +64,27 @@ def _root(
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. What goes wrong is one line on stderr, unless nobody expected it."""
+    stdout = sys.stdout
+    output.lose_no_letter()
+    with output.reader_of(stdout) as has_left:
+        code = _run(arguments)
+        error = output.end(stdout)
+        # the libraries that read arguments and print tables end with 1 then
+        if isinstance(error, BrokenPipeError) or (code == exits.UNEXPECTED and has_left()):
+            return exits.READER_LEFT
+    return code or (exits.FINE if error is None else _fail(error))
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         app(args=list(arguments), prog_name="flightlog")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else exits.UNEXPECTED
     except (FlightlogException, OSError) as error:
-        print(f"flightlog: {error}", file=sys.stderr)  # noqa: T201 - this is what a command line does
-        return exits.code_of(error)
+        return _fail(error)
     return exits.FINE
+
+
+def _fail(error: FlightlogException | OSError) -> int:
+    print(f"flightlog: {error}", file=sys.stderr)  # noqa: T201 - this is what a command line does
+    return exits.code_of(error)

@@ -11,6 +11,8 @@ NOT_FOUND = 3
 UNREACHABLE = 4
 PROBLEMS = 5
 TAKEN = 6
+READER_LEFT = 141
+"""What a shell calls a process that SIGPIPE ended."""
 
 MEANINGS = {
     FINE: "fine",
@@ -21,6 +23,7 @@ MEANINGS = {
     PROBLEMS: "problems were found (doctor, status --check, verify, artifacts, dead-letters, gc, archive), "
     "or not all was brought over (sync, import)",
     TAKEN: "another worker files this spool",
+    READER_LEFT: "who read the output left before its end",
 }
 SENTENCE = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in MEANINGS.items()) + "."
 

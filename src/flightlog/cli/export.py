@@ -94,8 +94,7 @@ def _print(source: Source, what: What | None, form: tables.Format | None, *, as_
     if form == "parquet" or as_json:
         wrong = "--json tells of files" if as_json else "Parquet cannot be written to stdout"
         raise InvalidParameter(f"{wrong}; give the name of a file, or --format csv, json or jsonl")
-    with output_files.stdout() as file:
-        _write_text(source, _needed(what), file, form or "csv")
+    _write_text(source, _needed(what), output.data_stream(), form or "csv")
 
 
 Target = tuple[What, Path, tables.Format]
@@ -160,7 +159,9 @@ def _write_text(source: Source, what: What, file: IO[str], form: tables.Format) 
 
 
 def _write_parquet(source: Source, what: What, path: Path) -> int:
-    batches = columnar.record_batches(source.histories()) if what == "metrics" else _record_batches(*CONTENTS[what](source))
+    batches = (
+        columnar.record_batches(source.histories(), columnar.Labels()) if what == "metrics" else _record_batches(*CONTENTS[what](source))
+    )
     count = 0
     with tables.parquet_writer(path, batches.schema) as writer:
         for batch in batches:

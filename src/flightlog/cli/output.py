@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import select
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from io import TextIOWrapper
+from typing import Any, TextIO
 
 from rich import box
 from rich.cells import cell_len
@@ -19,6 +24,7 @@ LONGEST_CELL = 400
 """Characters of a text that a table shows; `--json` has it whole."""
 NARROWEST = 24
 """A column that folds is no narrower, unless all that is in it is shorter."""
+ERRORS = "backslashreplace"
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -29,6 +35,52 @@ class Column:
     heading: str
     right: bool = False
     folds: bool = False
+
+
+def data_stream() -> TextIO:
+    """Return stdout for what programs read: in UTF-8 wherever that is, and with the ends of lines as they are written."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors=ERRORS, newline="")
+    return sys.stdout
+
+
+def lose_no_letter() -> None:
+    """Have letters that the encoding of stdout lacks written out."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors=ERRORS)
+
+
+@contextmanager
+def reader_of(stdout: TextIO) -> Iterator[Callable[[], bool]]:
+    """Give a function that says whether who read a pipe has left, as `head` does; where the system cannot tell, nobody has."""
+    try:
+        pipe = os.dup(stdout.fileno())
+    except OSError:  # no file
+        yield bool
+        return
+    try:
+        yield partial(_is_deserted, pipe)
+    finally:
+        os.close(pipe)
+
+
+def _is_deserted(pipe: int) -> bool:
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(pipe, 0)
+    return any(bits & select.POLLERR for _, bits in poll.poll(0))
+
+
+def end(stdout: TextIO) -> OSError | None:
+    """Write what is still to be written. Return the error when that cannot be done, and have nothing more written."""
+    try:
+        stdout.flush()
+    except OSError as error:
+        # what is still in the buffer must have somewhere to go when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
+        return error
+    return None
 
 
 def print_json(document: Mapping[str, Any]) -> None:

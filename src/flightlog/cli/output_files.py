@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from flightlog.schema.errors import InvalidParameter
 
@@ -39,14 +37,3 @@ def new_file(path: Path, *, force: bool) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def stdout() -> Iterator[IO[str]]:
-    """Give stdout. That its reader has seen enough and left, as `head` does, is no error."""
-    try:
-        yield sys.stdout
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # what is still in the buffer must have somewhere to go when Python ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

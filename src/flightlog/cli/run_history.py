@@ -58,8 +58,10 @@ def show_history(
 
 
 def _wanted(runs: Sequence[Run], keys: Sequence[str] | None) -> Sequence[str]:
-    """Return the metrics asked for, or the only one that there is."""
+    """Return the metrics asked for, or the only one that there is. Raises `NotFound` where there is none, `InvalidParameter`."""
     known = sorted({key for run in runs for key in run.data.metric_summaries})
+    if not keys and not known:
+        raise NotFound(f"no metrics were logged to {', '.join(run.info.run_id for run in runs)}")
     if not keys and len(known) > 1:
         more = f", and {len(known) - SOME:,} more" if len(known) > SOME else ""
         raise InvalidParameter(f"--key is missing; the metrics are {', '.join(known[:SOME])}{more}")
@@ -105,7 +107,7 @@ def _rows(envelope: Envelope) -> Iterator[tuple[Any, ...]]:
 def _write_points(form: Form, store: RunReader, runs: Sequence[Run], keys: Sequence[str] | None, portion: Portion) -> None:
     batches = store.metric_histories([run.info.run_id for run in runs], keys, portion)
     if form == "csv":
-        rows = CsvRows(sys.stdout, POINT_COLUMNS)
+        rows = CsvRows(output.data_stream(), POINT_COLUMNS)
         for batch in batches:
             rows.write(point_rows(batch))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -60,7 +59,7 @@ def _print(form: Output, runs: Sequence[Run], patterns: Sequence[str], names: ru
     if form == "json":
         output.print_json({"runs": [dict(zip(columns, row, strict=True)) for row in rows], "has_more": has_more})
     else:
-        CsvRows(sys.stdout, columns).write(rows)
+        CsvRows(output.data_stream(), columns).write(rows)
 
 
 def _print_table(runs: Sequence[Run], columns: Sequence[str], names: run_columns.ExperimentNames) -> None:

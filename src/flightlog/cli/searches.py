@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from flightlog.schema.entities import Experiment, Run, ViewType
 from flightlog.schema.errors import InvalidParameter, NotFound
@@ -10,6 +11,8 @@ from flightlog.schema.limits import check_run_id
 from flightlog.stores.base import RunReader
 
 PAGE = 500
+SHOWN = 3
+"""So many runs are named that some digits may mean."""
 
 
 def all_experiments(store: RunReader, view_type: int = ViewType.ALL) -> list[Experiment]:
@@ -78,11 +81,12 @@ def find_runs(store: RunReader, names: Sequence[str]) -> list[Run]:
 def _find_run(store: RunReader, digits: str) -> Run:
     """Return the one run whose id begins with some digits."""
     experiments = [experiment.experiment_id for experiment in all_experiments(store)]
-    page = store.search_runs(experiments, f"attributes.run_id LIKE '{digits}%'", ViewType.ALL, PAGE)
-    matching = [run for run in page if run.info.run_id.startswith(digits)]  # an underscore in a pattern is any letter
+    pages = run_pages(store, experiments, f"attributes.run_id LIKE '{digits}%'", ViewType.ALL)
+    every = (run for page in pages for run in page if run.info.run_id.startswith(digits))  # an underscore in a pattern is any letter
+    matching = list(islice(every, SHOWN))
     if not matching:
         raise NotFound(f"no run has the id {digits!r}, and none has one that begins with it")
     if len(matching) > 1:
-        some = ", ".join(run.info.run_id for run in matching[:3])
+        some = ", ".join(run.info.run_id for run in matching)
         raise InvalidParameter(f"{digits!r} is the beginning of several run ids: {some}; give more digits")
     return matching[0]

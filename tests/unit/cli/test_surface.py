@@ -61,7 +61,7 @@ def test_help_says_what_the_exit_codes_mean(command: str, capsys: pytest.Capture
 
 
 def test_the_page_lists_every_exit_code() -> None:
-    assert [int(code) for code in re.findall(r"^\| (\d) \|", PAGE, re.MULTILINE)] == sorted(exits.MEANINGS)
+    assert [int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)] == sorted(exits.MEANINGS)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contracts.facts import block, created, everything, exact, exact_history, tag
+from contracts.facts import THIRD_WRITER, block, created, everything, exact, exact_history, metric, rewound, tag
 from flightlog.__main__ import main
 from flightlog.cli import exits
 from flightlog.cli.imports import open_history
+from flightlog.schema import events as e
 from flightlog.schema.blocks import Block
 from flightlog.schema.columns import join_metrics, split_metrics
 from flightlog.schema.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput, ViewType
@@ -169,6 +170,37 @@ def test_what_was_logged_since_comes_with_the_next_import(tmp_path: Path, store:
     assert bring(uri, store).events == 0
 
 
+def insert_point(run_id: str, key: str, step: int) -> str:
+    return f"INSERT INTO metrics(key, value, timestamp, run_uuid, step, is_nan) VALUES ('{key}', 7.0, 9, '{run_id}', {step}, 0)"
+
+
+@pytest.mark.parametrize("step", [-100, 10], ids=["all", "some"])
+def test_points_that_a_later_attempt_hides_do_not_come_again(step: int, tmp_path: Path) -> None:
+    uri = database(tmp_path)
+    with closing(SqlStore(f"sqlite:///{tmp_path / 'tracking.db'}")) as store:
+        import_around_a_rewind(uri, store, step)
+
+
+def import_around_a_rewind(uri: str, store: Store, step: int) -> None:
+    bring(uri, store)
+    run_id = full_run(store).info.run_id
+    store.apply([block(run_id, rewound(step, time=2_000_000_000_000), metric("loss", 0.5, 20), writer=THIRD_WRITER)])
+    again = bring(uri, store)
+    assert (again.events, again.is_complete) == (0, True)
+    change(uri, insert_point(run_id, "loss", 99), insert_point(run_id, "late", 99))
+    assert [bring(uri, store).events for _ in range(2)] == [2, 0]
+
+
+def test_a_run_that_was_purged_does_not_come_again(tmp_path: Path, store: MemoryStore) -> None:
+    uri = database(tmp_path)
+    bring(uri, store)
+    run_id = full_run(store).info.run_id
+    store.apply([block(run_id, e.RunDeleted(time=2_000_000_000_000), e.RunPurged(time=2_000_000_000_001), writer=THIRD_WRITER)])
+    again = bring(uri, store)
+    assert (again.events, again.differences) == (0, [f"run {run_id} is not in the store"])
+    assert all(item.dropped == 0 for item in store.tombstones())
+
+
 def bring_until_broken(uri: str, store: Store, apply: Callable[[Sequence[Block]], Applied]) -> bool:
     try:
         assert bring(uri, store, apply=apply).is_complete
@@ -282,6 +314,19 @@ def test_a_dataset_that_breaks_a_rule_is_told_and_stops_nothing(tmp_path: Path, 
     assert [letter.reason for letter in imported.letters] == ["invalid"]
     assert (imported.is_complete, imported.different) == (False, 1)
     assert "datasets and models" in imported.differences[0]
+
+
+def test_what_the_store_refused_is_not_filed_again(tmp_path: Path, store: MemoryStore) -> None:
+    uri = database(tmp_path)
+    change(uri, "UPDATE datasets SET name = ''")
+    bring(uri, store)
+    run_id = full_run(store).info.run_id
+    change(uri, f"UPDATE runs SET end_time = 1600000095000 WHERE run_uuid = '{run_id}'", insert_point(run_id, "loss", 99))
+    later = [bring(uri, store) for _ in range(2)]
+    assert [(len(item.letters), item.events, item.different) for item in later] == [(0, 2, 1), (0, 0, 1)]
+    assert len(store.dead_letters()) == 1
+    change(uri, "UPDATE datasets SET name = 'mended'")
+    assert (bring(uri, store).is_complete, len(store.dead_letters())) == (True, 1)
 
 
 def test_a_run_that_cannot_be_read_is_told_and_stops_no_other(tmp_path: Path, store: MemoryStore) -> None:
