@@ -22,7 +22,7 @@ from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import Spool
 from flightlog.schema import events as e
-from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
+from flightlog.schema.artifact_paths import check_artifact_path, named_artifact_file
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
 from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_run_id, check_value_length
@@ -255,7 +255,7 @@ class Producer:
 
     def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
         """Record content as an artifact."""
-        path = check_artifact_file(artifact_file)
+        path = named_artifact_file(artifact_file)
         check_run_id(run_id)
         return self._log_snapshots(run_id, [(snapshots.snapshot_bytes(content, self.location.spool), path)])
 

@@ -28,3 +28,11 @@ def check_artifact_file(path: str) -> str:
     if not normal:
         raise InvalidParameter(f"artifact path {path!r} names no file; an artifact needs a file name, such as 'plots/loss.png'")
     return normal
+
+
+def named_artifact_file(name: str) -> str:
+    """As `check_artifact_file`, for the name that a caller gives to content: `a/../b` is `b`, as no folder is ever walked through.
+
+    Raises `InvalidParameter`.
+    """
+    return check_artifact_file(posixpath.normpath(name) if isinstance(name, str) and name else name)

@@ -31,7 +31,7 @@ from flightlog.producer.journal import Journal
 from flightlog.producer.locations import ArtifactLocations
 from flightlog.producer.operations import RunOperations
 from flightlog.producer.spool import Spool
-from flightlog.schema.artifact_paths import check_artifact_path
+from flightlog.schema.artifact_paths import named_artifact_file
 from flightlog.schema.blocks import Block
 from flightlog.schema.codec import METRICS_HEAD, decode
 from flightlog.schema.entities import DeadLetter, Experiment, Metric, Run, ViewType
@@ -318,10 +318,7 @@ class MemoryProducer(Producer):
 
     def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
         """See `Producer.log_bytes`."""
-        path = check_artifact_path(artifact_file)
-        if not path:
-            raise InvalidParameter("an artifact needs a file name")
-        return self._log_contents(run_id, [(content, path)])
+        return self._log_contents(run_id, [(content, named_artifact_file(artifact_file))])
 
     def _log_files(self, run_id: str, files: list[tuple[Path, str]]) -> RunOperations:
         return self._log_contents(run_id, [(_content_of(source), path) for source, path in files])

@@ -200,12 +200,13 @@ INTENDED = (
         ('datasets: m.log_inputs([array], contexts=["train", "eval"], tags_list=[None])',),
     ),
     Difference(
-        "Artifact paths that lead out of the run",
+        "Artifact paths that lead out of the run, and folders with `..`",
         "`INTERNAL_ERROR` or `RESOURCE_DOES_NOT_EXIST`; `get_artifact_uri` builds a URI of it; no name at all raises `IsADirectoryError`.",
         "`INVALID_PARAMETER_VALUE` everywhere.",
         (
             'artifacts: m.log_artifact(folder / "weights.bin", "../up")',
             'artifacts: m.log_artifact(folder / "weights.bin", "/absolute")',
+            'artifacts: m.log_artifact(folder / "weights.bin", "unseen/../beside") is None',
             'artifacts: m.log_text("x", "../up.txt")',
             'artifacts: m.log_text("x", "/absolute.txt")',
             'artifacts: m.log_text("x", "")',

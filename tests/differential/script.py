@@ -112,6 +112,7 @@ def experiments(m: Any, client: Any, folder: Path) -> None:
     client.get_experiment("not-a-number")
     client.get_experiment("")
     client.get_experiment("0").name
+    len({client.get_experiment(one)})
     client.create_experiment("one")
     client.create_experiment("")
     client.create_experiment(None)
@@ -324,6 +325,8 @@ def runs(m: Any, client: Any, folder: Path) -> None:
     client.log_text(z.info.run_id, "text", "after.txt")
     client.delete_run("0" * 32)
     client.restore_run("0" * 32)
+    len({client.get_run(a.info.run_id): 1})
+    a in {a: 1}
     client.get_parent_run(a.info.run_id)
     client.get_parent_run("0" * 32)
     m.entities.RunStatus.to_string(3)
@@ -688,6 +691,9 @@ def artifacts(m: Any, client: Any, folder: Path) -> None:
     m.log_text("x", "/absolute.txt")
     m.log_text("x", "")
     m.log_text("x", "a//b.txt")
+    m.log_text("x", "unseen/../beside.txt")
+    m.log_dict({"a": 1}, "./unseen/../beside.json")
+    m.log_artifact(folder / "weights.bin", "unseen/../beside") is None
     m.log_dict({"a": [1, None], "b": "grün"}, "config.json")
     m.log_dict({"a": [1, None], "b": "grün"}, "config.yaml")
     m.log_dict([1, 2], "list.json")
@@ -719,6 +725,8 @@ def artifacts(m: Any, client: Any, folder: Path) -> None:
     m.artifacts.load_dict(f"runs:/{a.info.run_id}/texts/greeting.txt")
     listed(m.artifacts.list_artifacts(run_id=a.info.run_id, artifact_path="texts"))
     listed(m.artifacts.list_artifacts(artifact_uri=f"runs:/{a.info.run_id}/texts"))
+    listed(m.artifacts.list_artifacts(artifact_uri=f"runs:/{a.info.run_id}/folders/tree"))
+    listed(m.artifacts.list_artifacts(artifact_uri=f"{a.info.artifact_uri}/folders/tree"))
     m.artifacts.list_artifacts()
     read(m.artifacts.download_artifacts(run_id=a.info.run_id, artifact_path="empty.txt"))
     read(m.artifacts.download_artifacts(artifact_uri=f"runs:/{a.info.run_id}/texts/greeting.txt", dst_path=str(folder)))
@@ -754,9 +762,11 @@ def figures_and_images(m: Any, client: Any, folder: Path) -> None:
     m.log_figure(Figure(), "plots/empty.png")
     m.log_figure(Figure(), "plots/empty.svg")
     m.log_figure("no figure", "plots/none.png")
+    m.log_figure(Figure(), "unseen/../figure.png")
     [path for path, _, _ in listed(client.list_artifacts(a.info.run_id, "plots"))]
     m.log_image(np.zeros((4, 4, 3), dtype=np.uint8), "black.png")
     m.log_image(np.zeros((4, 4), dtype=np.uint8), "grey.png")
+    m.log_image(np.zeros((4, 4), dtype=np.uint8), "unseen/../grey too.png")
     m.log_image(np.full((4, 4), 0.5), "half.png")
     m.log_image(np.full((4, 4), 300), "out of range.png")
     m.log_image(np.zeros((4, 4, 7), dtype=np.uint8), "channels.png")
