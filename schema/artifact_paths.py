@@ -35,4 +35,4 @@ def named_artifact_file(name: str) -> str:
 
     Raises `InvalidParameter`.
     """
-    return check_artifact_file(posixpath.normpath(name) if isinstance(name, str) and name else name)
+    return check_artifact_file(posixpath.normpath(name) if name else name)

@@ -215,6 +215,12 @@ INTENDED = (
         ),
     ),
     Difference(
+        "Empty folders",
+        "Are kept where artifacts lie on a disk, and left out where they lie in a bucket.",
+        "Are left out: what is kept are files.",
+        ('artifacts: listed(client.list_artifacts(a.info.run_id, "hollow"))',),
+    ),
+    Difference(
         "Logging a file or folder that is not there",
         "A file raises `FileNotFoundError`, and a folder is silently left out.",
         "`INVALID_PARAMETER_VALUE` in both cases: what was meant to be kept is not.",
@@ -222,13 +228,18 @@ INTENDED = (
     ),
     Difference(
         "Searching",
-        "Takes comparisons joined by AND alone; a filter of blanks is wrong, and a key may be empty.",
-        "Takes OR, NOT and parentheses too. A filter of blanks filters nothing, and an empty key is wrong.",
+        "Takes comparisons joined by AND alone, of which one may join nothing; a filter of blanks and blanks around an order are wrong, "
+        "and a key may be empty but no number.",
+        "Takes OR, NOT, parentheses and numbers as keys too. Blanks mean nothing; an empty key is wrong, and so is an AND that joins "
+        "nothing.",
         (
             "search_runs: names(client.search_runs([home], \"params.lr = '0.1' OR tags.team = 'y'\"))",
             "search_runs: names(client.search_runs([home], \"(params.lr = '0.1')\"))",
             "search_runs: names(client.search_runs([home], \"NOT params.lr = '0.1'\"))",
+            "search_runs: names(client.search_runs([home], \"params.lr = '0.1' AND\"))",
+            "search_runs: names(client.search_runs([home], \"params.1 = '1'\"))",
             "search_runs: names(client.search_runs([home], \"params. = '1'\"))",
+            'search_runs: names(client.search_runs([home], order_by=[" metrics.acc "]))',
             'search_runs: names(client.search_runs([home], " "))',
         ),
     ),
