@@ -24,7 +24,7 @@ from flightlog.producer.operations import RunOperations
 from flightlog.producer.recorder import Recorder
 from flightlog.producer.spool import ROOM_ADVICE, Spool
 from flightlog.schema import events as e
-from flightlog.schema.artifact_paths import check_artifact_file, check_artifact_path
+from flightlog.schema.artifact_paths import check_artifact_path, named_artifact_file
 from flightlog.schema.errors import FlightlogException, InvalidParameter, NotCommitted
 from flightlog.schema.ids import EXPERIMENT_SUBJECT, experiment_subject, monotone_ms
 from flightlog.schema.limits import as_step, check_experiment_name, check_key, check_mapping, check_run_id, check_value_length
@@ -259,7 +259,7 @@ class Producer:
 
     def log_bytes(self, run_id: str, content: bytes, artifact_file: str) -> RunOperations:
         """Record content as an artifact."""
-        return self._log_sources(run_id, [(content, check_artifact_file(artifact_file))])
+        return self._log_sources(run_id, [(content, named_artifact_file(artifact_file))])
 
     def _log_sources(self, run_id: str, sources: Sequence[tuple[Path | bytes, str]]) -> RunOperations:
         """Copy all files and contents before the first event: where a file cannot be read, none is logged. What has no room is left out."""

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from flightlog.schema.artifact_paths import check_artifact_file
+from flightlog.schema.artifact_paths import named_artifact_file
 from flightlog.schema.errors import InvalidParameter
 
 PLOTLY_FORMATS = (".png", ".jpeg", ".webp", ".svg", ".pdf")
@@ -55,7 +55,7 @@ def text_bytes(text: Any) -> bytes:  # noqa: ANN401 - checked here
 
 
 def _extension(artifact_file: str) -> str:
-    return posixpath.splitext(check_artifact_file(artifact_file))[1]
+    return posixpath.splitext(named_artifact_file(artifact_file))[1]
 
 
 def stream_bytes(stream: Readable) -> bytes:

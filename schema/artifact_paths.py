@@ -32,3 +32,12 @@ def check_artifact_file(path: str | PurePath) -> str:
     if not normal:
         raise InvalidParameter(f"artifact path {path!r} names no file; an artifact needs a file name, such as 'plots/loss.png'")
     return normal
+
+
+def named_artifact_file(name: str | PurePath) -> str:
+    """As `check_artifact_file`, for the name that a caller gives to content: `a/../b` is `b`, as no folder is ever walked through.
+
+    Raises `InvalidParameter`.
+    """
+    text = name.as_posix() if isinstance(name, PurePath) else name
+    return check_artifact_file(posixpath.normpath(text) if text and isinstance(text, str) else text)

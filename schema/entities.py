@@ -468,7 +468,8 @@ class Run(Entity):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Run) and self.to_dictionary() == other.to_dictionary()
 
-    __hash__ = None  # type: ignore[assignment]  # holds dicts
+    def __hash__(self) -> int:
+        return hash(self.info.run_id)
 
     def __repr__(self) -> str:
         return f"<Run: info={self.info!r}, data={self.data!r}>"
@@ -491,6 +492,9 @@ class Experiment(Entity):
     def __post_init__(self) -> None:
         given: Any = self.tags or {}
         object.__setattr__(self, "tags", dict(given) if isinstance(given, dict) else {tag.key: tag.value for tag in given})
+
+    def __hash__(self) -> int:
+        return hash(self.experiment_id)
 
 
 @dataclass(frozen=True)

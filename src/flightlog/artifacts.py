@@ -6,10 +6,12 @@ A process that has logged artifacts waits until they are stored before it reads,
 from __future__ import annotations
 
 import json
+import posixpath
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +54,16 @@ def download_artifacts(
 def list_artifacts(
     artifact_uri: str | None = None, run_id: str | None = None, artifact_path: str | None = None, tracking_uri: str | None = None
 ) -> list[FileInfo]:
-    """Return the artifacts in a folder, given as for `download_artifacts`; none for a file."""
+    """Return the artifacts in a folder, given as for `download_artifacts`; none for a file.
+
+    Their paths start at the top of the run for `run_id`, and with the name of the folder for `artifact_uri`.
+    """
     owner, path = _resolve(artifact_uri, run_id, artifact_path, tracking_uri)
-    return owner.list(path)
+    found = owner.list(path)
+    if artifact_uri is None:
+        return found
+    above = posixpath.dirname(check_artifact_path(path))
+    return [replace(item, path=posixpath.relpath(item.path, above or ".")) for item in found]
 
 
 def load_text(artifact_uri: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from flightlog.producer.client import Producer
 from flightlog.producer.fluent import finish, target
 from flightlog.producer.operations import RunOperations
-from flightlog.schema.artifact_paths import check_artifact_file
+from flightlog.schema.artifact_paths import named_artifact_file
 from flightlog.schema.ids import now_ms
 from flightlog.schema.names import IMAGES_TAG
 
@@ -173,7 +173,7 @@ def _thumbnail(image: PIL.Image.Image) -> PIL.Image.Image:
 
 def encoded(image: PIL.Image.Image, artifact_file: str) -> bytes:
     """Return an image as the bytes of a file of that name. Raises `ValueError` for an extension that Pillow does not know."""
-    extension = posixpath.splitext(check_artifact_file(artifact_file))[1].lower()
+    extension = posixpath.splitext(named_artifact_file(artifact_file))[1].lower()
     format_name = PIL.Image.registered_extensions().get(extension)
     if format_name is None:
         raise ValueError(f"unknown file extension {extension!r} of the image {artifact_file!r}; use one such as .png, .jpeg or .webp")

@@ -190,18 +190,25 @@ INTENDED = (
         ('datasets: m.log_inputs([array], contexts=["train", "eval"], tags_list=[None])',),
     ),
     Difference(
-        "Artifact paths that lead out of the run",
+        "Artifact paths that lead out of the run, and folders with `..`",
         "`INTERNAL_ERROR` or `RESOURCE_DOES_NOT_EXIST`; `get_artifact_uri` builds a URI of it; no name at all raises `IsADirectoryError`.",
         "`INVALID_PARAMETER_VALUE` everywhere.",
         (
             'artifacts: m.log_artifact(folder / "weights.bin", "../up")',
             'artifacts: m.log_artifact(folder / "weights.bin", "/absolute")',
+            'artifacts: m.log_artifact(folder / "weights.bin", "unseen/../beside") is None',
             'artifacts: m.log_text("x", "../up.txt")',
             'artifacts: m.log_text("x", "/absolute.txt")',
             'artifacts: m.log_text("x", "")',
             'artifacts: client.download_artifacts(a.info.run_id, "../up")',
             'artifacts: m.get_artifact_uri("../up")',
         ),
+    ),
+    Difference(
+        "Empty folders",
+        "Are kept where artifacts lie on a disk, and left out where they lie in a bucket.",
+        "Are left out: what is kept are files.",
+        ('artifacts: listed(client.list_artifacts(a.info.run_id, "hollow"))',),
     ),
     Difference(
         "Logging a file or folder that is not there",
@@ -211,13 +218,18 @@ INTENDED = (
     ),
     Difference(
         "Searching",
-        "Takes comparisons joined by AND alone; a filter of blanks is wrong, and a key may be empty.",
-        "Takes OR, NOT and parentheses too. A filter of blanks filters nothing, and an empty key is wrong.",
+        "Takes comparisons joined by AND alone, of which one may join nothing; a filter of blanks and blanks around an order are wrong, "
+        "and a key may be empty but no number.",
+        "Takes OR, NOT, parentheses and numbers as keys too. Blanks mean nothing; an empty key is wrong, and so is an AND that joins "
+        "nothing.",
         (
             "search_runs: names(client.search_runs([home], \"params.lr = '0.1' OR tags.team = 'y'\"))",
             "search_runs: names(client.search_runs([home], \"(params.lr = '0.1')\"))",
             "search_runs: names(client.search_runs([home], \"NOT params.lr = '0.1'\"))",
+            "search_runs: names(client.search_runs([home], \"params.lr = '0.1' AND\"))",
+            "search_runs: names(client.search_runs([home], \"params.1 = '1'\"))",
             "search_runs: names(client.search_runs([home], \"params. = '1'\"))",
+            'search_runs: names(client.search_runs([home], order_by=[" metrics.acc "]))',
             'search_runs: names(client.search_runs([home], " "))',
         ),
     ),
@@ -236,6 +248,15 @@ INTENDED = (
             (
                 'search_frames: m.search_runs(order_by=["start_time ASC"])[["status", "experiment_id", "metrics.m", "metrics.n", "params.p", "tags.t"]]'
             ),
+        ),
+    ),
+    Difference(
+        "What is clear enough",
+        "Refuses a figure whose name has no ending, and a list where an array is meant.",
+        "Takes them.",
+        (
+            'figures_and_images: m.log_figure(Figure(), "plots of no kind")',
+            'datasets: m.data.from_numpy([1, 2], source="/data/list").name',
         ),
     ),
     Difference(

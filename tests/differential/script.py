@@ -112,6 +112,7 @@ def experiments(m: Any, client: Any, folder: Path) -> None:
     client.get_experiment("not-a-number")
     client.get_experiment("")
     client.get_experiment("0").name
+    len({client.get_experiment(one)})
     client.create_experiment("one")
     client.create_experiment("")
     client.create_experiment(None)
@@ -324,6 +325,8 @@ def runs(m: Any, client: Any, folder: Path) -> None:
     client.log_text(z.info.run_id, "text", "after.txt")
     client.delete_run("0" * 32)
     client.restore_run("0" * 32)
+    len({client.get_run(a.info.run_id): 1})
+    a in {a: 1}
     client.get_parent_run(a.info.run_id)
     client.get_parent_run("0" * 32)
     m.entities.RunStatus.to_string(3)
@@ -670,6 +673,8 @@ def artifacts(m: Any, client: Any, folder: Path) -> None:
     (folder / "weights.bin").write_bytes(b"\0\1" * 50)
     (folder / "tree" / "deep").mkdir(parents=True)
     (folder / "tree" / "top.txt").write_text("top")
+    (folder / "hollow" / "empty").mkdir(parents=True)
+    (folder / "hollow" / "file.txt").write_text("x")
     (folder / "tree" / "deep" / "down.txt").write_text("down")
     home = m.set_experiment("artifacts")
     a = m.start_run(run_name="a")
@@ -678,6 +683,7 @@ def artifacts(m: Any, client: Any, folder: Path) -> None:
     m.log_artifact(folder / "tree", "folders")
     m.log_artifacts(folder / "tree", "contents")
     m.log_artifacts(str(folder / "tree"))
+    m.log_artifacts(folder / "hollow", "hollow")
     m.log_artifact(folder / "missing.txt")
     m.log_artifacts(folder / "missing")
     m.log_artifact(folder / "weights.bin", "../up")
@@ -688,6 +694,9 @@ def artifacts(m: Any, client: Any, folder: Path) -> None:
     m.log_text("x", "/absolute.txt")
     m.log_text("x", "")
     m.log_text("x", "a//b.txt")
+    m.log_text("x", "unseen/../beside.txt")
+    m.log_dict({"a": 1}, "./unseen/../beside.json")
+    m.log_artifact(folder / "weights.bin", "unseen/../beside") is None
     m.log_dict({"a": [1, None], "b": "grün"}, "config.json")
     m.log_dict({"a": [1, None], "b": "grün"}, "config.yaml")
     m.log_dict([1, 2], "list.json")
@@ -700,6 +709,7 @@ def artifacts(m: Any, client: Any, folder: Path) -> None:
     listed(client.list_artifacts(a.info.run_id, "folders/tree"))
     listed(client.list_artifacts(a.info.run_id, "contents"))
     listed(client.list_artifacts(a.info.run_id, "streams"))
+    listed(client.list_artifacts(a.info.run_id, "hollow"))
     listed(client.list_artifacts(a.info.run_id, "never"))
     listed(client.list_artifacts(a.info.run_id, "config.json"))
     listed(client.list_artifacts(a.info.run_id, "../.."))
@@ -719,6 +729,8 @@ def artifacts(m: Any, client: Any, folder: Path) -> None:
     m.artifacts.load_dict(f"runs:/{a.info.run_id}/texts/greeting.txt")
     listed(m.artifacts.list_artifacts(run_id=a.info.run_id, artifact_path="texts"))
     listed(m.artifacts.list_artifacts(artifact_uri=f"runs:/{a.info.run_id}/texts"))
+    listed(m.artifacts.list_artifacts(artifact_uri=f"runs:/{a.info.run_id}/folders/tree"))
+    listed(m.artifacts.list_artifacts(artifact_uri=f"{a.info.artifact_uri}/folders/tree"))
     m.artifacts.list_artifacts()
     read(m.artifacts.download_artifacts(run_id=a.info.run_id, artifact_path="empty.txt"))
     read(m.artifacts.download_artifacts(artifact_uri=f"runs:/{a.info.run_id}/texts/greeting.txt", dst_path=str(folder)))
@@ -754,9 +766,11 @@ def figures_and_images(m: Any, client: Any, folder: Path) -> None:
     m.log_figure(Figure(), "plots/empty.png")
     m.log_figure(Figure(), "plots/empty.svg")
     m.log_figure("no figure", "plots/none.png")
+    m.log_figure(Figure(), "unseen/../figure.png")
     [path for path, _, _ in listed(client.list_artifacts(a.info.run_id, "plots"))]
     m.log_image(np.zeros((4, 4, 3), dtype=np.uint8), "black.png")
     m.log_image(np.zeros((4, 4), dtype=np.uint8), "grey.png")
+    m.log_image(np.zeros((4, 4), dtype=np.uint8), "unseen/../grey too.png")
     m.log_image(np.full((4, 4), 0.5), "half.png")
     m.log_image(np.full((4, 4), 300), "out of range.png")
     m.log_image(np.zeros((4, 4, 7), dtype=np.uint8), "channels.png")
@@ -774,6 +788,7 @@ def figures_and_images(m: Any, client: Any, folder: Path) -> None:
     sorted({path.split("+")[0] + Path(path).suffix for path, _, _ in listed(client.list_artifacts(a.info.run_id, "images"))})
     m.get_run(a.info.run_id).data.tags.get("mlflow.loggedImages")
     m.artifacts.load_image(f"runs:/{a.info.run_id}/black.png").size
+    m.log_figure(Figure(), "plots of no kind")
     m.end_run()
 
 
@@ -807,6 +822,7 @@ def datasets(m: Any, client: Any, folder: Path) -> None:
     m.log_input(frame, context="train", tags={"split": "1"})
     m.log_input(frame, context="eval")
     m.get_run(a.info.run_id).inputs.to_dictionary()
+    m.data.from_numpy([1, 2], source="/data/list").name
     array = m.data.from_numpy(np.arange(6.0).reshape(2, 3), source="/data/a.npy")
     array.name, array.digest, array.profile
     array.to_dict()
@@ -935,6 +951,8 @@ def search_runs(m: Any, client: Any, folder: Path) -> None:
     names(client.search_runs([home], "params.lr = 'o''clock'"))
     names(client.search_runs([home], "params.lr"))
     names(client.search_runs([home], "params.lr ="))
+    names(client.search_runs([home], "params.lr = '0.1' AND"))
+    names(client.search_runs([home], "params.1 = '1'"))
     names(client.search_runs([home], "params. = '1'"))
     names(client.search_runs([home], "   "))
     names(client.search_runs([home], None))
@@ -956,6 +974,7 @@ def search_runs(m: Any, client: Any, folder: Path) -> None:
     names(client.search_runs([home], order_by=["colour"]))
     names(client.search_runs([home], order_by=["metrics.acc UPWARDS"]))
     names(client.search_runs([home], order_by=[""]))
+    names(client.search_runs([home], order_by=[" metrics.acc "]))
     names(client.search_runs([home], order_by=["dataset.name"]))
     page = client.search_runs([home], max_results=2, order_by=["start_time"])
     names(page), page.token is not None
