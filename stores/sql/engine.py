@@ -19,6 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
 from flightlog.stores.batches import experiment_of
+from flightlog.stores.sql import postgres
 from flightlog.stores.sql.drivers import connect_arguments, learn_packet_size, parse_url, shown
 from flightlog.stores.sql.faults import is_fault_of_statement, is_race
 from flightlog.stores.sql.tables import STRIPES, stripes
@@ -69,6 +70,8 @@ def open_engine(database_url: str) -> Engine:
         event.listen(engine, "checkout", partial(_check_idle, engine.dialect))
     if engine.dialect.name in MYSQL:
         event.listen(engine, "connect", _prepare_mysql)
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "before_cursor_execute", postgres.ask_for_bytes)
     return engine
 
 
@@ -84,9 +87,11 @@ def _pooled(url: URL) -> dict[str, Any]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection that sees one state of the database throughout. Raises `StoreUnavailable`."""
-    level = {} if engine.dialect.name in ONE_STATE_ANYWAY else {"isolation_level": "REPEATABLE READ"}
-    with _translated(engine), (engine.execution_options(**level) if level else engine).begin() as connection:
-        yield connection
+    with _translated(engine), engine.connect() as connection:
+        if engine.dialect.name not in ONE_STATE_ANYWAY:
+            connection.execution_options(isolation_level="REPEATABLE READ", **{postgres.READS: True})
+        with connection.begin():
+            yield connection
 
 
 @contextmanager

@@ -24,7 +24,11 @@ TYPES: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
     (ExactText, "text"),
 )
 """The server's names of the types that the tables use, the narrower first."""
+BINARY = 1
+"""The protocol's number of the format."""
 KEYS = "keys"
+READS = "flightlog_reads"
+"""The option of a connection on which nothing is asked but what readers ask."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,15 @@ def _insert(connection: Connection, shape: Shape, rows: Sequence[Values], on_con
 def among(column: ColumnElement[Any]) -> ColumnElement[bool]:
     """Return the condition that a column is one of those that the parameter `KEYS` lists, however many."""
     return column == any_(bindparam(KEYS, type_=ARRAY(column.type)))
+
+
+def ask_for_bytes(connection: Connection, cursor: Any, *_: object) -> None:  # noqa: ANN401 - psycopg's cursor
+    """Have a reader's numbers and bytes sent as they are: as texts they take longer to write and to read.
+
+    Others get texts, for SQLAlchemy reads those where it asks which tables and indexes there are.
+    """
+    if READS in connection.get_execution_options():
+        cursor.format = BINARY
 
 
 @contextmanager

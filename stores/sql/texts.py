@@ -29,9 +29,9 @@ def escape_nul(text: str) -> str:
     return text.replace(MARK, ESCAPED_MARK).replace("\0", ESCAPED_NUL) if "\0" in text or MARK in text else text
 
 
-def restore_nul(text: str) -> str:
-    """Return the text that `escape_nul` was given."""
-    return text.replace(ESCAPED_NUL, "\0").replace(ESCAPED_MARK, MARK) if MARK in text else text
+def restore_nul(text: str | None) -> str | None:
+    """Return the text that `escape_nul` was given, and None for None."""
+    return text if text is None or MARK not in text else text.replace(ESCAPED_NUL, "\0").replace(ESCAPED_MARK, MARK)
 
 
 class ExactText(TypeDecorator[str]):
@@ -57,12 +57,9 @@ class ExactText(TypeDecorator[str]):
         return escape_nul(value) if value is not None and dialect.name == "postgresql" else value
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Process | None:
-        """Return what turns a stored text into what it was, None where that is the same: a call for each of many texts takes long."""
-        return super().result_processor(dialect, coltype) if dialect.name == "postgresql" else None
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        """Return a text as it was."""
-        return restore_nul(value) if value is not None and dialect.name == "postgresql" else value
+        """Return what turns a stored text into what it was, None where that is the same: each call counts where texts are many."""
+        del coltype
+        return restore_nul if dialect.name == "postgresql" else None
 
 
 class _Collated(mysql.VARCHAR):
