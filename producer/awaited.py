@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,11 +80,24 @@ class AwaitedArtifacts:
     @property
     def is_waiting(self) -> bool:
         """Whether something waits for a worker."""
-        return any(read_note(self._folder / name) is None for name in list(self._left())[:FEW])
+        return any(self._waits(name) for name in list(self._left())[:FEW])
 
-    def is_settled(self, snapshots: Iterable[str]) -> bool:
-        """Whether each of the snapshots is stored, or failed, or was tried in vain and waits to be tried again."""
-        return all(read_note(self._folder / name) is not None for name in self.there(snapshots))
+    def settling(self, snapshots: Sequence[str]) -> Callable[[], bool]:
+        """Return what says whether each of the snapshots is stored, or failed, or was tried in vain and waits to be tried again.
+
+        It looks first at one that it has seen waiting: to list a folder of thousands again and again takes time from whoever stores them.
+        """
+        waiting = list(snapshots[:1])
+
+        def is_settled() -> bool:
+            if not any(self._waits(name) for name in self.there(waiting)):
+                waiting[:] = [name for name in self.there(snapshots) if self._waits(name)][:1]
+            return not waiting
+
+        return is_settled
+
+    def _waits(self, snapshot: str) -> bool:
+        return read_note(self._folder / snapshot) is None
 
     def are_being_stored(self, seconds: float) -> bool:
         """Whether a worker has stored artifacts in the last seconds, or was at it."""

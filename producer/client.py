@@ -348,7 +348,7 @@ class Producer:
         Without a timeout it waits as long as a worker is storing artifacts and nothing goes wrong.
         """
         patience = self.settings.sync_timeout if timeout is None else timeout
-        while not self.wait_until(lambda: self.awaited.is_settled(names), patience):
+        while not self.wait_until(self.awaited.settling(names), patience):
             if timeout is not None or not (self.can_arrive and self.awaited.are_being_stored(patience)):
                 break
         left = self.awaited.unstored(names)
@@ -363,7 +363,7 @@ class Producer:
     def settle_artifacts(self, timeout: float, run_id: str | None = None) -> bool:
         """Wait until no artifact of this process, or of a run, waits for its turn, at most `timeout` seconds; say whether it is so."""
         names = self.awaited.names(run_id)
-        return self.wait_until(lambda: self.awaited.is_settled(names), timeout)
+        return self.wait_until(self.awaited.settling(names), timeout)
 
     def settle(self, timeout: float) -> bool:
         """Wait until the store has committed everything recorded so far, at most `timeout` seconds; say whether it has."""
