@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -73,6 +75,19 @@ def open_engine(database_url: str) -> Engine:
     elif engine.dialect.name == "postgresql":
         event.listen(engine, "before_cursor_execute", postgres.ask_for_bytes)
     return engine
+
+
+def close_with(owner: object, engine: Engine) -> None:
+    """See that the connections of an engine are closed when its owner is gone: a cache of readers drops those that were not asked for long.
+
+    A forked child leaves those of its parent alone.
+    """
+    weakref.finalize(owner, _dispose, engine, os.getpid())
+
+
+def _dispose(engine: Engine, process: int) -> None:
+    if os.getpid() == process:
+        engine.dispose()
 
 
 def _pooled(url: URL) -> dict[str, Any]:

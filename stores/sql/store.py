@@ -44,7 +44,7 @@ from flightlog.stores.run_columns import RunColumns
 from flightlog.stores.sql import archives, attempts, bulk, compaction, deleted, late_events, ledger, projector, purge, queries, repair
 from flightlog.stores.sql.archives import Sealed
 from flightlog.stores.sql.deleted import DeletedExperiment, DeletedRun
-from flightlog.stores.sql.engine import lock_subjects, open_engine, reading, reading_once, write
+from flightlog.stores.sql.engine import close_with, lock_subjects, open_engine, reading, reading_once, write
 from flightlog.stores.sql.migrations import migrate
 from flightlog.stores.sql.run_columns import load_columns
 from flightlog.stores.sql.search import search_experiment_ids, search_run_ids
@@ -61,6 +61,7 @@ class SqlStore:
 
     def __init__(self, database_url: str) -> None:
         self._engine = open_engine(database_url)
+        close_with(self, self._engine)
         self._compaction = compaction.Compaction()
         try:
             migrate(self._engine)

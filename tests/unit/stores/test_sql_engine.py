@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import QueuePool, create_engine, text
 
 from contracts.facts import OTHER_RUN, RUN, WRITER, block, dataset, exact_history, metric, param, started
 from flightlog.schema.errors import InvalidParameter, StoreUnavailable
@@ -92,6 +93,17 @@ def test_what_was_applied_is_there_after_opening_again(url: str) -> None:
     with closing(open_store(url)) as store:
         assert store.get_run(RUN).data.metrics == {"loss": 1.0}
         assert store.position(RUN, WRITER) == 2
+
+
+def test_a_store_that_nobody_holds_any_more_closes_its_connections(url: str) -> None:
+    store = SqlStore(url)
+    store.get_experiment("0")
+    engine = store._engine
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.checkedin() == 1
+    del store
+    gc.collect()
+    assert engine.pool.checkedin() == 0
 
 
 def test_a_reader_sees_the_last_commit_while_another_writes(url: str) -> None:
