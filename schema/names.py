@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
 RUN_NAME_TAG = "mlflow.runName"
@@ -30,6 +31,7 @@ LOCATIONS = "locations"
 """The folder in a spool that remembers where experiments were given a place for their artifacts: a file for each id."""
 SNAPSHOTS = "artifacts"
 """The folder in a spool that holds copies of artifacts until the worker has stored them."""
+_SNAPSHOT = re.compile(r"[0-9a-f]{32}")
 STORING = "storing"
 """A file in a spool that a worker touches every few seconds while it stores artifacts."""
 
@@ -44,6 +46,11 @@ UPLOADS = "flightlog:uploads"
 """A Redis hash of artifacts that wait to be stored: snapshot -> where it belongs."""
 UNKNOWN = "flightlog:unknown"
 """A Redis set of snapshots that lie in a spool and of which no event tells, until a worker says whether the store knows better."""
+
+
+def is_snapshot(name: str) -> bool:
+    """Say whether a text is the name of a snapshot: 32 hexadecimal digits."""
+    return _SNAPSHOT.fullmatch(name) is not None
 
 
 def shard_of(subject: str) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flightlog.schema.errors import FlightlogException
 from flightlog.schema.fold import ArtifactState
-from flightlog.schema.names import SNAPSHOTS
+from flightlog.schema.names import SNAPSHOTS, is_snapshot
 from flightlog.stores.artifacts import local_root, open_artifacts
 from flightlog.stores.artifacts.base import ArtifactRepository
 from flightlog.stores.artifacts.checksums import sha256_of
@@ -76,11 +76,6 @@ class CopiedArtifacts:
         for root in self._roots:
             homes = (experiment / run_id / "artifacts" for experiment in root.iterdir()) if root.is_dir() else ()
             yield from (home / artifact.path for home in homes if _is_inside(root, home) and _is_inside(home, home / artifact.path))
-
-
-def is_snapshot(name: str) -> bool:
-    """Say whether a text is a snapshot's name: 32 hexadecimal digits."""
-    return len(name) == 32 and all(letter in "0123456789abcdef" for letter in name)
 
 
 def _is_inside(folder: Path, file: Path) -> bool:

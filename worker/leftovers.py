@@ -20,13 +20,11 @@ from pathlib import Path
 
 from flightlog.schema import frames
 from flightlog.schema.artifact_notes import SUFFIX
-from flightlog.schema.names import SNAPSHOTS
-from flightlog.stores.artifacts.partial import is_partial
+from flightlog.schema.names import SNAPSHOTS, is_snapshot
+from flightlog.stores.artifacts.partial import STALE, drop_stale
 
 log = logging.getLogger("flightlog.worker")
 
-DAY = 86_400.0
-"""Seconds after which nobody is still at work on a file."""
 EVERY = 3600.0
 """Seconds between two looks: where much waits, reading the journals takes a while."""
 _NAME = re.compile(rb"[0-9a-f]{32}")
@@ -54,13 +52,14 @@ class Leftovers:
 
     def remove(self) -> None:
         """See `look`. Raises `OSError` where a journal cannot be read: then nobody knows which copies it names."""
-        names = {entry.name for entry in _entries(self._folder)}
-        old = {entry.name: entry for entry in _entries(self._folder) if _age(entry) > DAY}
+        drop_stale(self._folder)
+        entries = list(_entries(self._folder))
+        names, old = {entry.name for entry in entries}, {entry.name for entry in entries if _age(entry) > STALE}
         for name in old:
-            if is_partial(name) or (name.endswith(SUFFIX) and name.removesuffix(SUFFIX) not in names):
+            if name.endswith(SUFFIX) and name.removesuffix(SUFFIX) not in names:
                 _unlink(self._folder / name)
         noted = {name.partition(".")[0] for name in names if "." in name}
-        self._remove_copies({name for name in old if _NAME.fullmatch(name.encode("utf-8", "surrogateescape"))} - noted)
+        self._remove_copies({name for name in old if is_snapshot(name)} - noted)
 
     def _remove_copies(self, candidates: set[str]) -> None:
         """The journals are read first: an event that is filed meanwhile is then known to whoever is asked."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from flightlog.schema.artifact_paths import check_artifact_file
 from flightlog.schema.blocks import Block
 from flightlog.schema.errors import ArtifactDamaged, InvalidParameter
 from flightlog.schema.fold import ArtifactState
-from flightlog.schema.names import SNAPSHOTS, STORING
+from flightlog.schema.names import SNAPSHOTS, STORING, is_snapshot
 from flightlog.stores.artifacts import local_root, open_artifacts
 from flightlog.stores.artifacts.base import Told, may_pass
 from flightlog.stores.artifacts.checksums import sha256_of
@@ -48,7 +47,6 @@ LARGE = 8 << 20
 """Bytes up to which an artifact that is on its way is stored before a worker leaves."""
 TOLD_AT, TOLD_AFTER = 500, 0.5
 """So many outcomes, or after so many seconds, are told in one transaction."""
-_SNAPSHOT = re.compile(r"[0-9a-f]{32}")
 
 
 class Stopped(Exception):
@@ -124,7 +122,7 @@ class Uploads:
 
     def _see_to_others(self, snapshots: Collection[str]) -> None:
         """Say of snapshots that do not wait to be stored why they cannot be, and delete what is of no use."""
-        for name in filter(_SNAPSHOT.fullmatch, sorted(self._noted - set(snapshots))):
+        for name in filter(is_snapshot, sorted(self._noted - set(snapshots))):
             memo = self._folder / f"{name}{MEMO}"
             if memo.exists() and not (self._folder / name).exists():
                 self._abandon(memo)
@@ -156,7 +154,7 @@ class Uploads:
         """Return the names of the snapshots that lie in the spool now."""
         names = os.listdir(self._folder) if self._folder.is_dir() else []  # noqa: PTH208 - paths of many files take long to make
         self._noted |= {name.partition(".")[0] for name in names if "." in name}
-        return [name for name in names if _SNAPSHOT.fullmatch(name)]
+        return [name for name in names if is_snapshot(name)]
 
     def has_younger_than(self, seconds: float) -> bool:
         """Whether a snapshot lies in the spool that was made so shortly ago."""
@@ -210,7 +208,7 @@ class Uploads:
                 self._drop(snapshot)
 
     def _is_here(self, snapshot: str) -> bool:
-        return _SNAPSHOT.fullmatch(snapshot) is not None and (self._folder / snapshot).exists()
+        return is_snapshot(snapshot) and (self._folder / snapshot).exists()
 
     def _store_all(self, items: Sequence[PendingArtifact]) -> int:
         """Store artifacts, and tell what became of them while others are under way; return how many that was."""
@@ -284,7 +282,7 @@ class Uploads:
     def _store(self, item: PendingArtifact) -> ArtifactState | None:
         """Store one artifact and return it with its checksum; None when its snapshot is in another machine's spool."""
         _, uri, artifact = item
-        if not _SNAPSHOT.fullmatch(artifact.snapshot):
+        if not is_snapshot(artifact.snapshot):
             raise InvalidParameter(f"snapshot {artifact.snapshot[:100]!r} must be the name of a file in the spool, 32 hexadecimal digits")
         repository, path = open_artifacts(uri), check_artifact_file(artifact.path)
         snapshot = self._folder / artifact.snapshot

@@ -19,11 +19,10 @@ from flightlog.schema.entities import FileInfo
 from flightlog.schema.errors import JournalFull
 from flightlog.schema.fold import ArtifactState
 from flightlog.schema.limits import check_run_id
-from flightlog.schema.names import SNAPSHOTS
+from flightlog.schema.names import SNAPSHOTS, is_snapshot
 from flightlog.schema.settings import Location
 from flightlog.stores.base import Outcome
 from flightlog.stores.sql.store import SqlStore
-from flightlog.worker.copied_artifacts import is_snapshot
 from flightlog.worker.spool import drain_spool
 
 LIST_COLUMNS = (Column("artifact", folds=True), Column("size", right=True), Column("state"), Column("reason", folds=True))

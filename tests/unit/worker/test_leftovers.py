@@ -14,9 +14,10 @@ from flightlog.schema.artifact_notes import ArtifactNote, note_path, note_text
 from flightlog.schema.codec import encode
 from flightlog.schema.events import ArtifactLogged
 from flightlog.schema.names import SNAPSHOTS, UNKNOWN, UPLOADS
+from flightlog.stores.artifacts.partial import STALE
 from flightlog.stores.base import Gap
 from flightlog.stores.memory import MemoryStore
-from flightlog.worker.leftovers import DAY, Leftovers
+from flightlog.worker.leftovers import Leftovers
 from flightlog.worker.queued_artifacts import Announcements, QueuedArtifacts
 from flightlog.worker.streams import Streams
 from flightlog.worker.uploads import Uploads
@@ -25,7 +26,7 @@ from journals import WRITER, write_segment
 NAME = "0123456789abcdef" * 2
 
 
-def _file(spool: Path, name: str = NAME, age: float = DAY + 60) -> Path:
+def _file(spool: Path, name: str = NAME, age: float = STALE + 60) -> Path:
     path = spool / SNAPSHOTS / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
@@ -38,7 +39,7 @@ def _logged(snapshot: str = NAME) -> ArtifactLogged:
 
 
 def test_a_copy_of_which_no_event_tells_goes_after_a_day(tmp_path: Path, store: MemoryStore, caplog: pytest.LogCaptureFixture) -> None:
-    old, young = _file(tmp_path), _file(tmp_path, "f" * 32, DAY - 60)
+    old, young = _file(tmp_path), _file(tmp_path, "f" * 32, STALE - 60)
     Uploads(tmp_path, store).run()
     assert (old.exists(), young.exists()) == (False, True)
     assert f"copies of artifacts of which no event tells were deleted from {tmp_path / SNAPSHOTS}: 1, such as {NAME}" in caplog.text
