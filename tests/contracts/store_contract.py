@@ -587,6 +587,12 @@ class StoreContract(ABC):
             assert run.outputs.model_outputs == [LoggedModelOutput("m-2", 5), LoggedModelOutput("m-1", 0)]
             assert Run.from_dictionary(run.to_dictionary()) == run
 
+    def test_a_run_without_datasets_is_read_with_the_models_that_it_used_and_made(self, store: Store) -> None:
+        store.apply([block(RUN, started(), e.ModelInputLogged(time=1, model_id="m-0"))])
+        store.apply([block(OTHER_RUN, started(), e.ModelOutputLogged(time=2, model_id="m-1", step=3))])
+        assert store.get_run(RUN).inputs.model_inputs == [LoggedModelInput("m-0")]
+        assert store.get_run(OTHER_RUN).outputs.model_outputs == [LoggedModelOutput("m-1", 3)]
+
     def test_the_second_log_of_a_dataset_keeps_the_first_tags_whichever_comes_first(self, store: Store) -> None:
         first = block(RUN, dataset("digits", time=1000, tags={"a": "1"}), e.ModelOutputLogged(time=1000, model_id="m", step=1))
         second = block(RUN, dataset("digits", time=2000, tags={"a": "2"}), e.ModelOutputLogged(time=2000, model_id="m", step=2))
