@@ -21,6 +21,7 @@ from flightlog.stores.sampling import Owner
 from flightlog.stores.sql.attempts import load_attempts
 from flightlog.stores.sql.engine import reading
 from flightlog.stores.sql.history import decode_into
+from flightlog.stores.sql.queries import names_of_metrics
 from flightlog.stores.sql.rows import MAX_LIST, fetch, find_numbers, in_parts
 from flightlog.stores.sql.tables import metric_chunks, metric_names, runs
 
@@ -82,7 +83,7 @@ def keys(connection: Connection, run_ids: Sequence[str]) -> list[str]:
     """Return the keys of which any of these runs has points, in order; see `RunReader.metric_keys`."""
     numbers = find_numbers(connection, runs.c.run_id, set(run_ids))
     rows = fetch(connection, select(chunk.metric).distinct(), chunk.run, sorted(numbers.values()))
-    return sorted(_names(connection, {row.metric for row in rows}).values())
+    return sorted(names_of_metrics(connection, {row.metric for row in rows}).values())
 
 
 def _groups(connection: Connection, run_ids: Sequence[str]) -> Iterator[dict[str, int]]:
@@ -104,7 +105,7 @@ def _plan(connection: Connection, numbers: Mapping[str, int], keys: Sequence[str
     attempt = chunk.attempt if floors else literal(0)
     for item in _chunks(connection, attempt, sorted(numbers.values()), wanted, portion):
         groups.setdefault((item.run, item.metric), []).append(item)
-    names = _names(connection, {metric for _, metric in groups})
+    names = names_of_metrics(connection, {metric for _, metric in groups})
     run_ids_of = {number: run_id for run_id, number in numbers.items()}
     run_places, key_places = _places(numbers), _places(sorted(names.values()) if keys is None else keys)
     for run, metric in sorted(groups, key=lambda pair: (run_places[run_ids_of[pair[0]]], key_places[names[pair[1]]])):
@@ -136,11 +137,6 @@ def _limited(query: Select[Any], portion: Portion) -> Select[Any]:
     if portion.end_step is not None:
         query = query.where(chunk.min_step <= portion.end_step)
     return query
-
-
-def _names(connection: Connection, metrics: Iterable[int]) -> dict[int, str]:
-    rows = fetch(connection, select(metric_names.c.id, metric_names.c.name), metric_names.c.id, sorted(metrics))
-    return {row[0]: row[1] for row in rows}
 
 
 def _pieces(owner: Owner, chunks: list[Chunk], floors: Sequence[int | None] | None, portion: Portion) -> Iterator[Piece]:
